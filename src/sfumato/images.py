@@ -1,0 +1,87 @@
+"""Read any picture upright as RGB: the one place where EXIF orientation is applied."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from sfumato.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+"""A picture: (height, width, 3) uint8, RGB, upright."""
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+"""Endings, in lower case, by which a file counts as a picture; the content decides how it is read."""
+
+_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, KeyError, TypeError, IndexError)
+"""What Pillow raises on damaged files; its plug-ins do not agree on one class."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file counts as a picture by its name; hidden files do not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def open_upright(path: Path, *, at_least: int | None = None) -> PillowImage.Image:
+    """Decode the first frame of a picture, turned as its EXIF orientation says, in its own mode.
+
+    Args:
+        path: file to read.
+        at_least: a JPEG may be decoded at a reduced scale whose shorter side is still this many pixels.
+
+    Raises:
+        ImageError: the file is missing, truncated, no picture, or larger than Pillow's limit.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns about odd but readable files; what it cannot read it raises.
+            warnings.simplefilter("ignore")
+            image = PillowImage.open(path)
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not a picture that can be read (damaged, or another format)") from error
+    except PillowImage.DecompressionBombError as error:
+        raise ImageError(f"{path}: too large to be decoded safely ({error})") from error
+    except _READ_ERRORS as error:
+        raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from error
+
+
+def to_rgb(image: PillowImage.Image) -> Pixels:
+    """Pixels of a decoded picture as (height, width, 3) uint8 RGB; 16-bit grey is scaled to 8 bit."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64) / (257 if np.asarray(image).max(initial=0) > 255 else 1)
+        image = PillowImage.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+    elif image.mode in {"P", "PA"}:
+        image = image.convert("RGBA")  # straight to RGB would warn about transparency kept as bytes
+    return np.asarray(image.convert("RGB"))
+
+
+def read_image(path: Path, *, at_least: int | None = None) -> Pixels:
+    """Read a picture upright as (height, width, 3) uint8 RGB.
+
+    JPEG, PNG, WebP, BMP, TIFF, and the first frame of a GIF; what the ending says does not matter.
+    Transparency is dropped: the colours below it are what a model and a detector see.
+
+    Args:
+        path: file to read.
+        at_least: see `open_upright`.
+
+    Raises:
+        ImageError: as `open_upright`.
+    """
+    image = open_upright(path, at_least=at_least)
+    try:
+        return to_rgb(image)
+    except _READ_ERRORS as error:
+        raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from error

@@ -1,0 +1,224 @@
+"""What stages leave on disk: tables, JSON and manifests, written whole or not at all.
+
+Each artefact is a folder with a `manifest.json` that is written last. Its `key` is a hash of
+everything that the artefact was made from; a stage that finds a manifest with the same key has
+nothing to do, and one that finds another key refuses or starts anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import sfumato
+from sfumato.errors import BusyError, ManifestError, OutputExists, TableError
+
+MANIFEST = "manifest.json"
+_RECORDED_VERSIONS = ("numpy", "pillow", "opencv-python", "onnxruntime", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artefact is and what it was made from.
+
+    Attributes:
+        kind: "faces", "variant", "run", "tables", "study" …
+        key: hash of kind, inputs and settings; equal keys mean equal artefacts.
+        inputs: name of an input to its key or fingerprint.
+        settings: every setting, defaults written out.
+        counts: number of items by status, and other totals.
+        facts: what else a later stage needs to know (categories, arm, hashes of outputs).
+        versions: of Sfumato, Python and the libraries that touch pixels.
+    """
+
+    kind: str
+    key: str
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_key(kind: str, inputs: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+    """Hash of what an artefact is made from, 16 hexadecimal digits."""
+    text = json.dumps([kind, dict(inputs), dict(settings)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Sfumato, Python and the installed libraries that results depend on."""
+    found = {"sfumato": sfumato.__version__, "python": platform.python_version()}
+    for name in _RECORDED_VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into a finished artefact."""
+    write_json(folder / MANIFEST, asdict(manifest))
+
+
+def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
+    """Read the manifest of an artefact.
+
+    Raises:
+        ManifestError: there is none, it is damaged, or it is of another kind.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ManifestError(f"{folder}: no {MANIFEST}; not a finished artefact of Sfumato")
+    try:
+        manifest = Manifest(**read_json(path))
+    except (TypeError, ManifestError) as error:
+        raise ManifestError(f"{path}: damaged manifest ({error})") from error
+    if kind is not None and manifest.kind != kind:
+        raise ManifestError(f"{folder}: holds {manifest.kind}, but {kind} is needed here")
+    return manifest
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """Whether the folder holds the finished artefact with this key."""
+    return (folder / MANIFEST).is_file() and read_manifest(folder).key == key
+
+
+def prepare_output(folder: Path, key: str, *, overwrite: bool = False) -> bool:
+    """Make an output folder ready; True where the finished artefact with this key is there already.
+
+    Unfinished work with the same key is kept, to be resumed.
+
+    Raises:
+        OutputExists: the folder holds anything else and `overwrite` is not set.
+    """
+    if is_done(folder, key):
+        return True
+    started = folder / ".started"
+    resumable = started.is_file() and started.read_text() == key and not (folder / MANIFEST).exists()
+    if folder.exists() and any(folder.iterdir()) and not resumable:
+        if not overwrite:
+            raise OutputExists(
+                f"{folder} exists already and was made from something else; "
+                "name another --out or give --overwrite"
+            )
+        if not (started.is_file() or (folder / MANIFEST).is_file()):
+            raise OutputExists(f"{folder} was not made by Sfumato, so it stays as it is; name another --out")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(started, key.encode())
+    return False
+
+
+def finish(folder: Path, manifest: Manifest) -> None:
+    """Close an artefact: its manifest is written, then the mark of unfinished work removed."""
+    write_manifest(folder, manifest)
+    (folder / ".started").unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process.
+
+    The lock lies beside the folder (".name.lock"), since replacing the folder must not break it.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise BusyError(f"{folder}: another process works in this folder; wait for it or end it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file under a temporary name beside it, then rename: readers see all of it or nothing.
+
+    Args:
+        path: file to write; missing folders above it are made.
+        data: its bytes.
+        durable: wait until the disk has them. A killed process loses nothing either way; a power cut may.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name[:100]}.{uuid4().hex[:8]}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ManifestError: the file is not valid JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ManifestError(f"{path}: not valid JSON ({error})") from error
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as parquet, atomically."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a parquet table; columns beyond the schema are kept.
+
+    Raises:
+        TableError: no such file, no parquet, or a column of the schema is missing or of another type.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise TableError(f"{path}: no such table") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: not a readable parquet table ({error})") from error
+    for column in schema:
+        if column.name not in table.column_names:
+            raise TableError(f"{path}: column '{column.name}' is missing")
+        if table.schema.field(column.name).type != column.type:
+            found = table.schema.field(column.name).type
+            raise TableError(f"{path}: column '{column.name}' is {found}, not {column.type}")
+    return table
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
