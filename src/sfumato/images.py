@@ -42,11 +42,11 @@ def open_upright(path: Path, *, at_least: int | None = None) -> PillowImage.Imag
         with warnings.catch_warnings():
             # Pillow warns about odd but readable files; what it cannot read it raises.
             warnings.simplefilter("ignore")
-            image = PillowImage.open(path)
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            return ImageOps.exif_transpose(image)
+            with PillowImage.open(path) as image:
+                if at_least is not None:
+                    image.draft(None, (at_least, at_least))
+                image.load()
+                return ImageOps.exif_transpose(image)  # a copy, whatever the orientation
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:

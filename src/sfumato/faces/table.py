@@ -74,6 +74,12 @@ class FaceTable:
         return {row["image_id"]: row["error"] for row in rows if row["status"] == "failed"}
 
     @cached_property
+    def sha256(self) -> Mapping[str, str]:
+        """SHA-256 of each examined file, by image id."""
+        ids, digests = self.images["image_id"].to_pylist(), self.images["sha256"].to_pylist()
+        return dict(zip(ids, digests, strict=True))
+
+    @cached_property
     def _rows(self) -> Mapping[str, np.ndarray[Any, Any]]:
         ids = np.asarray(self.faces["image_id"].to_pylist(), dtype=object)
         order = np.argsort(ids, kind="stable") if len(ids) else np.zeros(0, dtype=np.int64)

@@ -1,0 +1,7 @@
+"""Hide faces: methods on pixels, and the writer of variants."""
+
+from sfumato.obfuscate.catalogue import METHODS
+from sfumato.obfuscate.method import Obfuscator
+from sfumato.obfuscate.stage import VARIANT_SCHEMA, obfuscate
+
+__all__ = ["METHODS", "VARIANT_SCHEMA", "Obfuscator", "obfuscate"]

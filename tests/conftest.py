@@ -1,0 +1,63 @@
+"""Small data sets that the tests draw themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.data import Dataset
+from sfumato.faces import Faces, FaceTable, faces_rows
+from sfumato.faces.table import tables
+from sfumato.records import Manifest, file_sha256
+
+
+def drawn(height: int = 48, width: int = 64, *, seed: int = 0) -> Any:
+    """A smooth random picture: encoders keep it well."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A labelled folder: two categories, train and val, JPEG and PNG, in `tmp_path/photos`."""
+    root = tmp_path / "photos"
+    for split, count in (("train", 6), ("val", 4)):
+        for category in ("apple", "pear"):
+            for number in range(count):
+                seed = hash_of(f"{split}{category}{number}")
+                path = root / split / category / f"{number}.{'png' if number == 1 else 'jpg'}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(drawn(seed=seed)).save(path, quality=93)
+    return root
+
+
+def hash_of(text: str) -> int:
+    """A small stable number from a text."""
+    return sum(ord(letter) * (place + 1) for place, letter in enumerate(text))
+
+
+def face_table(
+    dataset: Dataset, boxes: Mapping[str, Any], failed: Mapping[str, str] | None = None
+) -> FaceTable:
+    """A face table as `detect` would have written it, with these boxes by image id."""
+    failed = failed or {}
+    faces = [
+        row for image_id, xyxy in boxes.items() for row in faces_rows(image_id, Faces.of(xyxy, source="test"))
+    ]
+    images = []
+    for sample in dataset.samples:
+        base = {"image_id": sample.image_id, "split": sample.split, "label": sample.label}
+        digest = {"sha256": file_sha256(dataset.path(sample.image_id))}
+        if sample.image_id in failed:
+            images.append(base | digest | {"status": "failed", "error": failed[sample.image_id]})
+        else:
+            height, width = dataset.read(sample.image_id).shape[:2]
+            images.append(base | digest | {"status": "ok", "width": width, "height": height})
+    face_rows, image_rows = tables(faces, images)
+    return FaceTable(face_rows, image_rows, Manifest("faces", f"test-{len(faces)}", {}, {}))

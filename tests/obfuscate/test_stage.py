@@ -1,0 +1,268 @@
+"""Variants: same ids and labels, faces hidden, nothing else touched, failures accounted for."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.data import read_dataset
+from sfumato.engines import Work
+from sfumato.errors import DatasetError, OutputExists, UsageError
+from sfumato.images import read_image
+from sfumato.obfuscate import METHODS, obfuscate
+from sfumato.obfuscate.encode import encode, read_source
+from sfumato.records import read_json, read_table
+from sfumato.testing import picture
+from tests.conftest import drawn, face_table
+
+ONE = Work(workers=1)
+BOXES = {"train/apple/0.jpg": [[10, 10, 30, 34]], "val/pear/1.png": [[0, 0, 20, 20], [40, 20, 64, 48]]}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_variant_is_the_data_set_again(photos: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(photos)
+    manifest = obfuscate(
+        dataset, face_table(dataset, BOXES), METHODS.build("overlay"), tmp_path / "v", work=ONE
+    )
+    variant = read_dataset(tmp_path / "v")
+    assert variant.samples == dataset.samples
+    assert variant.categories == dataset.categories == ("apple", "pear")
+    assert variant.arm == "overlay(color=127, grow=0.1)"
+    assert manifest.counts == {"images": 20, "copied": 18, "encoded": 2, "failed": 0, "faces": 3}
+    for sample in dataset.samples:
+        before, after = dataset.path(sample.image_id).read_bytes(), variant.path(sample.image_id).read_bytes()
+        assert (before == after) == (sample.image_id not in BOXES)
+    assert (variant.read("val/pear/1.png")[:20, :20] == 127).all()
+    assert np.array_equal(variant.read("val/pear/1.png")[30:, :30], dataset.read("val/pear/1.png")[30:, :30])
+    table = read_table(tmp_path / "v" / "images.parquet", variant_schema())
+    assert table["width"].to_pylist() == [64] * 20
+    assert not (tmp_path / "v" / ".parts").exists()
+
+
+def variant_schema() -> Any:
+    from sfumato.obfuscate import VARIANT_SCHEMA
+
+    return VARIANT_SCHEMA
+
+
+def test_the_control_arm_writes_what_the_other_arms_write_and_hides_nothing(
+    photos: Path, tmp_path: Path
+) -> None:
+    dataset = read_dataset(photos)
+    faces = face_table(dataset, BOXES)
+    control = obfuscate(dataset, faces, METHODS.build("none"), tmp_path / "none", work=ONE)
+    other = obfuscate(dataset, faces, METHODS.build("blur"), tmp_path / "blur", work=ONE)
+    assert control.counts == other.counts
+    none = read_dataset(tmp_path / "none")
+    gap = np.abs(none.read("train/apple/0.jpg").astype(int) - dataset.read("train/apple/0.jpg")).mean()
+    assert gap < 2
+    assert np.array_equal(none.read("val/pear/1.png"), dataset.read("val/pear/1.png"))
+    blurred = read_dataset(tmp_path / "blur").read("train/apple/0.jpg").astype(int)
+    assert np.abs(blurred - none.read("train/apple/0.jpg"))[:, 50:].mean() == 0
+
+
+def test_workers_and_interruptions_change_no_byte(photos: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(photos)
+    faces = face_table(dataset, BOXES)
+    method = METHODS.build("mosaic")
+    obfuscate(dataset, faces, method, tmp_path / "one", work=ONE)
+    obfuscate(dataset, faces, method, tmp_path / "two", work=Work(workers=2))
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+    class Stop(Exception):
+        pass
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done:
+            raise Stop
+
+    with pytest.raises(Stop):
+        obfuscate(dataset, faces, method, tmp_path / "cut", work=Work(workers=1, progress=stop))
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    obfuscate(dataset, faces, method, tmp_path / "cut", work=ONE)
+    assert files(tmp_path / "one") == files(tmp_path / "cut")
+
+
+def test_what_cannot_be_read_is_a_row_and_not_in_the_variant(photos: Path, tmp_path: Path) -> None:
+    (photos / "train/apple/cut.jpg").write_bytes((photos / "train/apple/0.jpg").read_bytes()[:300])
+    (photos / "train/apple/gone.jpg").write_bytes((photos / "train/apple/0.jpg").read_bytes())
+    dataset = read_dataset(photos)
+    shutil.copy(photos / "train/apple/0.jpg", photos / "train/apple/cut.jpg")
+    faces = face_table(dataset, BOXES, failed={"train/apple/cut.jpg": "cannot be decoded"})
+    (photos / "train/apple/gone.jpg").unlink()
+    (photos / "train/apple/0.jpg").write_bytes((photos / "train/apple/2.jpg").read_bytes())
+    manifest = obfuscate(dataset, faces, METHODS.build("blur"), tmp_path / "v", work=ONE)
+    assert manifest.counts["failed"] == 3
+    rows = {
+        row["image_id"]: row
+        for row in read_table(tmp_path / "v/images.parquet", variant_schema()).to_pylist()
+    }
+    assert "cannot be decoded" in rows["train/apple/cut.jpg"]["error"]
+    assert "no such file" in rows["train/apple/gone.jpg"]["error"].lower()
+    assert "changed since it was examined" in rows["train/apple/0.jpg"]["error"]
+    for image_id in ("train/apple/cut.jpg", "train/apple/gone.jpg", "train/apple/0.jpg"):
+        assert not (tmp_path / "v" / image_id).exists()
+        assert image_id not in {sample.image_id for sample in read_dataset(tmp_path / "v").samples}
+    assert len(rows) == 22
+
+
+def test_an_image_that_nobody_examined_is_not_written(photos: Path, tmp_path: Path) -> None:
+    faces = face_table(read_dataset(photos), BOXES)
+    Image.fromarray(drawn()).save(photos / "val/pear/new.png")
+    manifest = obfuscate(read_dataset(photos), faces, METHODS.build("blur"), tmp_path / "v", work=ONE)
+    assert manifest.counts["failed"] == 1
+    assert not (tmp_path / "v/val/pear/new.png").exists()
+
+
+def test_finished_work_is_skipped_and_other_work_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(photos)
+    faces = face_table(dataset, BOXES)
+    obfuscate(dataset, faces, METHODS.build("blur"), tmp_path / "v", work=ONE)
+    before = (tmp_path / "v/manifest.json").stat().st_mtime_ns
+    obfuscate(dataset, faces, METHODS.build("blur"), tmp_path / "v", work=ONE)
+    assert (tmp_path / "v/manifest.json").stat().st_mtime_ns == before
+    with pytest.raises(OutputExists, match="--overwrite"):
+        obfuscate(dataset, faces, METHODS.build("overlay"), tmp_path / "v", work=ONE)
+    obfuscate(dataset, faces, METHODS.build("overlay"), tmp_path / "v", work=Work(workers=1, overwrite=True))
+    assert read_json(tmp_path / "v/manifest.json")["facts"]["arm"].startswith("overlay")
+
+
+def test_a_folder_of_somebody_else_is_never_overwritten(photos: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(photos)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("all of it")
+    with pytest.raises(OutputExists, match="not made by Sfumato"):
+        obfuscate(
+            dataset,
+            face_table(dataset, {}),
+            METHODS.build("blur"),
+            tmp_path / "mine",
+            work=Work(1, overwrite=True),
+        )
+    assert (tmp_path / "mine/thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize("where", [".", "inside", ".."])
+def test_output_and_data_set_lie_apart(photos: Path, where: str) -> None:
+    dataset = read_dataset(photos)
+    with pytest.raises(UsageError, match="lie in one another"):
+        obfuscate(dataset, face_table(dataset, {}), METHODS.build("blur"), photos / where, work=ONE)
+
+
+def test_nothing_readable_is_an_error(photos: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(photos)
+    failed = {sample.image_id: "broken" for sample in dataset.samples}
+    with pytest.raises(DatasetError, match=r"none of the 20 images could be written; the first: .*broken"):
+        obfuscate(dataset, face_table(dataset, {}, failed), METHODS.build("blur"), tmp_path / "v", work=ONE)
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def saved(path: Path, mode: str, **options: Any) -> Path:
+    Image.fromarray(drawn(40, 56)).convert(mode).save(path, **options)
+    return path
+
+
+FORMATS = [
+    ("a.jpg", "RGB", {"quality": 80, "subsampling": "4:2:0"}),
+    ("b.jpg", "RGB", {"quality": 95, "subsampling": "4:4:4", "progressive": True}),
+    ("c.jpg", "L", {"quality": 90}),
+    ("d.jpg", "CMYK", {"quality": 90}),
+    ("e.png", "RGB", {}),
+    ("f.png", "RGBA", {}),
+    ("g.png", "P", {}),
+    ("h.png", "L", {}),
+    ("i.webp", "RGB", {"lossless": True}),
+    ("j.webp", "RGB", {"quality": 80}),
+    ("k.bmp", "RGB", {}),
+    ("l.tif", "RGB", {}),
+    ("m.gif", "P", {}),
+    ("n.png", "1", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "mode", "options"), FORMATS)
+def test_a_picture_is_written_in_its_own_format(tmp_path: Path, name: str, mode: str, options: Any) -> None:
+    path = saved(tmp_path / name, mode, **options)
+    source = read_source(path)
+    data = encode(source, source.rgb)
+    with Image.open(io.BytesIO(data)) as again, Image.open(path) as before:
+        assert again.format == before.format
+        assert again.size == before.size
+        lossless = name.startswith(("e", "f", "g", "h", "i", "k", "l", "n"))
+        gap = np.abs(np.asarray(again.convert("RGB")).astype(int) - read_image(path)).max()
+        assert gap == 0 if lossless else gap <= 40
+        if before.format == "JPEG" and mode != "CMYK":
+            assert getattr(again, "quantization") == getattr(before, "quantization")  # noqa: B009
+            assert bool(again.info.get("progressive")) == bool(before.info.get("progressive"))
+
+
+def test_transparency_survives(tmp_path: Path) -> None:
+    image = Image.fromarray(drawn()).convert("RGBA")
+    alpha = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
+    image.putalpha(Image.fromarray(alpha))
+    image.save(tmp_path / "a.png")
+    source = read_source(tmp_path / "a.png")
+    hidden = METHODS.build("overlay")(source.rgb, face_boxes([[10, 10, 30, 30]]))
+    again = Image.open(io.BytesIO(encode(source, hidden)))
+    assert np.array_equal(np.asarray(again.getchannel("A")), alpha)
+
+
+def face_boxes(xyxy: Any) -> Any:
+    from sfumato.faces import Faces
+
+    return Faces.of(xyxy)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photo_is_hidden_upright_and_its_exif_left_behind(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010E] = "taken at home by Alice"
+    Image.fromarray(drawn(40, 64)).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    upright = read_image(tmp_path / "a.jpg")
+    assert upright.shape == ((40, 64, 3) if orientation < 5 else (64, 40, 3))
+    source = read_source(tmp_path / "a.jpg")
+    data = encode(source, METHODS.build("overlay")(source.rgb, face_boxes([[0, 0, 16, 12]])))
+    assert b"Alice" not in data
+    (tmp_path / "b.jpg").write_bytes(data)
+    again = read_image(tmp_path / "b.jpg")
+    assert again.shape == upright.shape
+    assert np.abs(again[:10, :12].astype(int) - 127).max() < 12
+    assert np.abs(again[24:, 24:].astype(int) - upright[24:, 24:]).mean() < 3
+
+
+def test_a_grey_photo_may_get_a_coloured_overlay(tmp_path: Path) -> None:
+    source = read_source(saved(tmp_path / "a.jpg", "L", quality=90))
+    data = encode(
+        source, METHODS.build("overlay(color=(250, 0, 0))")(source.rgb, face_boxes([[8, 8, 40, 40]]))
+    )
+    pixel = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[20, 20]
+    assert pixel[0] > 200
+    assert pixel[1] < 60
+
+
+def test_what_a_format_cannot_keep_is_said(tmp_path: Path) -> None:
+    frames = [Image.fromarray(drawn(seed=number)) for number in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_source(tmp_path / "a.gif").note == "first of 3 frames kept"
+    deep = (picture(20, 30)[..., 0].astype(np.uint16) * 257).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    source = read_source(tmp_path / "a.png")
+    assert "8 bits" in source.note
+    assert np.array_equal(source.rgb[..., 0], picture(20, 30)[..., 0])
