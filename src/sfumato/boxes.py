@@ -5,8 +5,6 @@ Boxes are half open: a box covers x0 <= x < x1. Functions are pure and return ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -115,9 +113,3 @@ def nms(boxes: Boxes, score: NDArray[np.float32], *, max_iou: float) -> NDArray[
         keep.append(best)
         order = rest[iou(boxes[best : best + 1], boxes[rest])[0] <= max_iou]
     return np.asarray(keep, dtype=np.int64)
-
-
-def tile(start: Sequence[int], size: int, step: int) -> list[int]:
-    """Starts of tiles of `size` that cover start[0]..start[1], `step` apart; the last one is flush."""
-    first, last = start[0], max(start[0], start[1] - size)
-    return sorted({*range(first, last, step), last})

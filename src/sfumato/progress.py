@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Progress(Protocol):
@@ -14,3 +18,50 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def labelled(progress: Progress, label: str) -> Progress:
+    """Progress whose stages carry a label: "train" becomes "2/8 resnet18 blur: train"."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(f"{label}: {stage}", done, total)
+
+    return report
+
+
+class Bars:
+    """Draws one bar a stage on standard error, with rate and remaining time.
+
+    Where standard error is no terminal, a line is written now and then instead of a moving bar.
+    """
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Draw the stage's progress; a new stage closes the bar of the one before."""
+        if stage != self._stage or self._bar is None:
+            self.close()
+            self._stage, self._bar = stage, _bar(stage, done, total)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Finish the current bar."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def _bar(stage: str, done: int, total: int) -> tqdm[None]:
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=stage,
+        total=total,
+        initial=done,  # resumed work does not count into the rate
+        file=sys.stderr,
+        mininterval=0.2 if sys.stderr.isatty() else 15,
+        dynamic_ncols=True,
+        unit="",
+    )

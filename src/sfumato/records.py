@@ -149,6 +149,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Removed while it is still held: nobody can hold it and lose it.
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,8 @@ class Dataset:
         if not dropped:
             return self
         kept = tuple(sample for sample in self.samples if sample.image_id not in dropped)
-        return replace(self, samples=kept, fingerprint=f"{self.fingerprint}-{'|'.join(sorted(dropped))}")
+        digest = hashlib.sha256("\0".join(sorted(dropped)).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return replace(self, samples=kept, fingerprint=f"{self.fingerprint}-without-{digest}")
 
     def need_categories(self) -> None:
         """Check that there is something to learn.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,7 +94,7 @@ def _results(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], work
         return
     # "spawn": a forked child of a process with threads (onnxruntime, Arrow, torch) may dead-lock.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         waiting: dict[Future[pa.Table], int] = {}
         queue = iter(parts)
         try:
@@ -105,6 +107,19 @@ def _results(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], work
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent ends, also by SIGKILL; left alone, it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def watch() -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _finished(waiting: dict[Future[pa.Table], int]) -> Any:

@@ -25,6 +25,7 @@ from sfumato.records import (
     make_key,
     prepare_output,
     read_manifest,
+    read_table,
     versions,
     write_atomic,
     write_table,
@@ -81,6 +82,16 @@ def obfuscate(
             _close(faces, table, out)
             finish(out, _manifest(dataset, faces, table, settings))
     return read_manifest(out, kind="variant")
+
+
+def read_failures(variant: Path) -> dict[str, str]:
+    """Reason by image id, for the images that are not in a variant.
+
+    Raises:
+        TableError: no variant, or a damaged one.
+    """
+    rows = read_table(variant / "images.parquet", VARIANT_SCHEMA).select(["image_id", "error"]).to_pylist()
+    return {row["image_id"]: row["error"] for row in rows if row["error"] is not None}
 
 
 def check_apart(original: Path, out: Path) -> None:

@@ -1,0 +1,250 @@
+"""The whole flow: find, hide, train, evaluate, compare, report. What is done already is skipped."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+from sfumato.compare import CompareSettings, Tables, Verdict, compare, judge, read_tables, short_name
+from sfumato.data import Dataset, read_dataset
+from sfumato.detect import DETECTORS, detect
+from sfumato.engines import Work
+from sfumato.errors import DatasetError, ManifestError
+from sfumato.faces import FaceTable, read_faces
+from sfumato.learn import RunConfig, evaluate, find_model, find_recipe, train
+from sfumato.obfuscate import METHODS, obfuscate, read_failures
+from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, write_plan
+from sfumato.predictions import read_predictions
+from sfumato.progress import labelled
+from sfumato.records import locked, read_json, write_json
+from sfumato.report import ReportInputs, SelfCheck, write_report
+
+DEFAULT_VAL_FRACTION = 0.2
+CHECKS_FILE = "selfcheck.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        folder: where it lies.
+        report: the HTML file.
+        verdict: what the comparison says.
+        n_images: number of images of the data set.
+        failed: reason by image id, for images that could not be used in every arm.
+        n_faces: number of faces found.
+        tables: of the comparison.
+    """
+
+    folder: Path
+    report: Path
+    verdict: Verdict
+    n_images: int
+    failed: dict[str, str]
+    n_faces: int
+    tables: Tables
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What does not change a study's result.
+
+    Attributes:
+        work: processes and progress.
+        device: "auto", "cpu", "cuda" or "mps".
+        show_originals: put pictures with visible faces into the report.
+    """
+
+    work: Work = field(default_factory=Work)
+    device: str = "auto"
+    show_originals: bool = False
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a report is made from, on disk.
+
+    Attributes:
+        plan: of the study.
+        dataset: the original, images that failed anywhere left out.
+        faces: found faces.
+        variants: data set by arm, without "original".
+        failed: reason by image id.
+        tables: of the comparison.
+    """
+
+    plan: Plan
+    dataset: Dataset
+    faces: FaceTable
+    variants: dict[str, Dataset]
+    failed: dict[str, str]
+    tables: Tables = field(repr=False)
+
+
+def study(plan: Plan, out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
+    """Run a study into a folder, or finish one; finished work with the same inputs is not done again.
+
+    Args:
+        plan: what to do; written to `out/study.toml` with every default.
+        out: folder of the study: faces, variants, runs, tables, report.html.
+        options: how.
+
+    Raises:
+        UsageError: unknown names, impossible settings.
+        DatasetError: no images, one category, no split to evaluate on.
+        BusyError: another process works in the folder.
+        TrainingError: a run cannot go on.
+    """
+    _check_names(plan)
+    dataset, plan = open_photos(plan)
+    with locked(out):
+        write_plan(out / PLAN_FILE, plan)
+        # Inside its own folder a study replaces what was made from another plan.
+        work = replace(options.work, overwrite=True)
+        faces = detect(dataset, DETECTORS.build(plan.detector), out / "faces", work=work)
+        if not len(faces.faces):
+            raise DatasetError(
+                f"no face found in the {len(dataset)} images of {dataset.root}: there is nothing to hide; "
+                "look harder with --detector 'default(min_score=0.2)', or give known boxes with "
+                "--detector \"oracle(path='boxes.json')\""
+            )
+        arms = _hide(plan, dataset, faces, out=out, work=work)
+        runs = list(_learn(plan, arms, out, options=replace(options, work=work)))
+        settings = CompareSettings(plan.rounds, plan.confidence, allow_single_seed=len(plan.seeds) == 1)
+        predictions = [read_predictions(run) for run in runs]
+        compare(predictions, out / "tables", faces=faces, settings=settings, work=work)
+        return report(out, options=options)
+
+
+def report(out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
+    """Write the report of a finished study again.
+
+    Args:
+        out: folder of the study.
+        options: how; `show_originals` decides what pictures are shown.
+
+    Raises:
+        UsageError, ManifestError: the folder is no study, or its comparison is not finished.
+    """
+    options.work.progress("report", 0, 1)
+    parts = read_materials(out)
+    page = write_report(
+        ReportInputs(
+            title=f"{parts.plan.photos.name}: what hiding faces costs",
+            tables=out / "tables",
+            faces=parts.faces,
+            original=parts.dataset,
+            variants=parts.variants,
+            settings=tomllib.loads((out / PLAN_FILE).read_text()),
+            command=f"sfumato study {out / PLAN_FILE}",
+            selfcheck=read_checks(out),
+        ),
+        out,
+        show_originals=options.show_originals,
+    )
+    options.work.progress("report", 1, 1)
+    n_images = len(parts.dataset) + len(parts.failed)
+    return Study(out, page, judge(parts.tables), n_images, parts.failed, len(parts.faces.faces), parts.tables)
+
+
+def read_materials(out: Path) -> Materials:
+    """What a finished study left in its folder.
+
+    Raises:
+        UsageError, ManifestError, TableError: the folder is no study, or something in it is missing.
+    """
+    if not (out / PLAN_FILE).is_file():
+        raise ManifestError(f"{out}: no {PLAN_FILE}; not the folder of a study (make one with sfumato study)")
+    plan = read_plan(out / PLAN_FILE)
+    dataset, _ = open_photos(plan)
+    variants = {arm: read_dataset(variant_folder(out, arm)) for arm in plan.arms if arm != ORIGINAL}
+    faces = read_faces(out / "faces")
+    failed = _failed(out, plan, faces)
+    kept = {arm: variant.without(failed) for arm, variant in variants.items()}
+    return Materials(plan, dataset.without(failed), faces, kept, failed, read_tables(out / "tables"))
+
+
+def open_photos(plan: Plan) -> tuple[Dataset, Plan]:
+    """The data set of a plan, ready to train on, and the plan with its split decided.
+
+    Raises:
+        DatasetError, UsageError: as `sfumato.data.read_dataset`; one category; no split to evaluate on.
+    """
+    fraction = plan.val_fraction
+    if fraction is None:
+        splits = set(read_dataset(plan.photos).splits)
+        fraction = 0.0 if {"val", "test"} & splits else DEFAULT_VAL_FRACTION
+    dataset = read_dataset(plan.photos, val_fraction=fraction, seed=plan.split_seed)
+    dataset.need_categories()
+    _ = dataset.evaluation_split
+    return dataset, replace(plan, val_fraction=fraction)
+
+
+def slug(text: str) -> str:
+    """A text as a short folder name; only for people, facts stand in the manifests."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def variant_folder(out: Path, arm: str) -> Path:
+    """Where a study keeps the variant of an arm."""
+    return out / "variants" / slug(arm)
+
+
+def _check_names(plan: Plan) -> None:
+    find_recipe(plan.recipe).with_overrides(**plan.change)
+    DETECTORS.build(plan.detector)
+    for model in plan.models:
+        find_model(model)
+
+
+def _hide(plan: Plan, dataset: Dataset, faces: FaceTable, *, out: Path, work: Work) -> dict[str, Dataset]:
+    """Data set by arm, all of the same images: what failed in one arm is left out of all."""
+    arms = {ORIGINAL: dataset}
+    for arm in plan.arms:
+        if arm != ORIGINAL:
+            obfuscate(dataset, faces, METHODS.build(arm), variant_folder(out, arm), work=work)
+            arms[arm] = read_dataset(variant_folder(out, arm))
+    failed = _failed(out, plan, faces)
+    return {arm: each.without(failed) for arm, each in arms.items()}
+
+
+def _failed(out: Path, plan: Plan, faces: FaceTable) -> dict[str, str]:
+    failed = dict(faces.errors)
+    for arm in plan.arms:
+        if arm != ORIGINAL:
+            failed = read_failures(variant_folder(out, arm)) | failed
+    return failed
+
+
+def _learn(plan: Plan, arms: dict[str, Dataset], out: Path, *, options: StudyOptions) -> Iterator[Path]:
+    """Train and evaluate, one seed of everything before the next, so that early results are whole."""
+    recipe = find_recipe(plan.recipe).with_overrides(**plan.change)
+    cache = out / "cache"
+    cells = list(product(plan.seeds, plan.models, arms.items()))
+    for number, (seed, model, (arm, dataset)) in enumerate(cells, start=1):
+        label = f"{number}/{len(cells)} {model} {short_name(arm)} seed {seed}"
+        work = replace(options.work, progress=labelled(options.work.progress, label))
+        config = RunConfig(model=model, recipe=recipe, seed=seed, device=options.device)
+        run = train(dataset, config, run_folder(out / "runs", model, arm, seed=seed), cache=cache, work=work)
+        yield evaluate(run, dataset, run / "predictions", cache=cache, device=options.device, work=work)
+
+
+def run_folder(runs: Path, model: str, arm: str, *, seed: int) -> Path:
+    """Folder of a run below a folder of runs."""
+    return runs / f"{slug(model)}--{slug(arm)}--seed{seed}"
+
+
+def write_checks(out: Path, checks: Sequence[SelfCheck]) -> None:
+    """Leave the results of a self-check in a study's folder; its report shows them from then on."""
+    write_json(out / CHECKS_FILE, [asdict(check) for check in checks])
+
+
+def read_checks(out: Path) -> list[SelfCheck] | None:
+    """The results of a self-check that was left in a study's folder, or None."""
+    path = out / CHECKS_FILE
+    return [SelfCheck(**row) for row in read_json(path)] if path.is_file() else None

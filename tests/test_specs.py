@@ -1,0 +1,97 @@
+"""Spec strings and catalogues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfumato import specs
+from sfumato.errors import SpecError, UnknownName
+
+names = st.from_regex(r"[a-z][a-z_0-9]{0,9}", fullmatch=True).filter(
+    lambda text: (
+        text not in {"as", "if", "in", "is", "or", "and", "not", "def", "del", "for", "try", "from", "with"}
+        and text.isidentifier()
+        and not __import__("keyword").iskeyword(text)
+    )
+)
+literals = st.recursive(
+    st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+    | st.none()
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner),
+    max_leaves=4,
+)
+
+
+@given(names, st.dictionaries(names, literals, max_size=3))
+def test_what_is_written_is_read_again(name: str, options: dict[str, Any]) -> None:
+    spec = specs.Spec(name, options)
+    assert specs.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "text", ["", "blur(", "blur(0.2)", "a.b", "blur(x=open('f'))", "blur(**{})", "1", "blur(x=y)"]
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="write it like"):
+        specs.parse(text)
+
+
+@dataclass(frozen=True)
+class Thing:
+    name: ClassVar[str] = "thing"
+    size: int = 3
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError("size must not be negative")
+
+
+CATALOGUE = specs.Catalogue(
+    "thing", "sfumato.nothing", {"thing": "tests.test_specs:Thing"}, {"widget": "thing"}
+)
+
+
+def test_a_catalogue_builds_by_name_and_alias() -> None:
+    assert CATALOGUE.build("thing(size=5)").size == 5
+    assert specs.to_spec(CATALOGUE.build("widget")) == "thing(size=3)"
+    assert CATALOGUE.names() == ["thing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("thin", UnknownName, "unknown thing 'thin'; known: thing"),
+        ("thing(length=1)", SpecError, "length"),
+        ("thing(size=-1)", SpecError, "must not be negative"),
+    ],
+)
+def test_what_cannot_be_built_says_why(text: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        CATALOGUE.build(text)
+
+
+def plugin(name: str) -> EntryPoint:
+    return EntryPoint(name, "tests.test_specs:Thing", "sfumato.nothing")
+
+
+def test_plugins_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specs, "entry_points", lambda group: [plugin("other")])
+    assert CATALOGUE.names() == ["other", "thing"]
+    assert CATALOGUE.build("other(size=4)").size == 4
+
+
+def test_a_name_used_twice_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specs, "entry_points", lambda group: [plugin("thing")])
+    with pytest.raises(
+        SpecError, match=r"provided twice: tests\.test_specs:Thing and tests\.test_specs:Thing"
+    ):
+        CATALOGUE.names()
