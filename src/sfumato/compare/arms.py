@@ -1,0 +1,59 @@
+"""Arms: what a model was trained and evaluated on, and how an arm is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sfumato.errors import SpecError
+from sfumato.specs import Spec, parse
+
+ORIGINAL = "original"
+"""The arm of untouched images."""
+
+NONE = "none"
+"""The control arm: decoded and written like the obfuscated ones, nothing hidden."""
+
+REFERENCES = (ORIGINAL, NONE)
+"""What obfuscated arms are compared with, in the order of the tables."""
+
+_ARROW = " -> "
+
+
+def arm_name(train_arm: str, eval_arm: str) -> str:
+    """The arm of a run: its spec where both agree, else "trained on -> evaluated on"."""
+    return train_arm if train_arm == eval_arm else f"{train_arm}{_ARROW}{eval_arm}"
+
+
+def is_crossed(arm: str) -> bool:
+    """Whether models of this arm were evaluated on other data than they were trained on."""
+    return _ARROW in arm
+
+
+def reference_of(arm: str) -> str | None:
+    """Which reference an arm is: "original", "none", or None where it is neither."""
+    name = _spec(arm).name
+    return name if name in REFERENCES else None
+
+
+def is_obfuscated(arm: str) -> bool:
+    """Whether something is hidden in what the models of an arm saw."""
+    return any(reference_of(part) is None for part in arm.split(_ARROW))
+
+
+def short_name(arm: str) -> str:
+    """An arm without its options: "blur(strength=0.2)" is "blur"."""
+    return _ARROW.join(_spec(part).name for part in arm.split(_ARROW))
+
+
+def short_names(arms: Iterable[str]) -> dict[str, str]:
+    """A short name for each arm that no two share: the options stay where they are what differs."""
+    arms = list(dict.fromkeys(arms))
+    short = [short_name(arm) for arm in arms]
+    return {arm: name if short.count(name) == 1 else arm for arm, name in zip(arms, short, strict=True)}
+
+
+def _spec(part: str) -> Spec:
+    try:
+        return parse(part)
+    except SpecError:  # an arm that somebody named by hand is its own name
+        return Spec(part, {})

@@ -1,0 +1,217 @@
+"""Predictions of many runs, paired: the same images in the same order, the same seeds in every arm."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.compare.arms import REFERENCES, arm_name, reference_of
+from sfumato.errors import TableError, UsageError
+from sfumato.predictions import Predictions
+
+Strings = NDArray[np.str_]
+Ranks = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What every model, trained in every arm with every seed, made of the same n images.
+
+    Attributes:
+        image_ids: (n,) sorted.
+        label: (n,) index into `categories`.
+        categories: names.
+        ranks: (model, arm) to (seeds, n): how many categories were placed before the right one.
+        seeds: model to its seeds, in the order of the rows of `ranks`.
+        excluded: image id to the reason for which it is in none of these.
+    """
+
+    image_ids: Strings
+    label: NDArray[np.int64]
+    categories: tuple[str, ...]
+    ranks: Mapping[tuple[str, str], Ranks]
+    seeds: Mapping[str, tuple[int, ...]]
+    excluded: Mapping[str, str]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names, sorted."""
+        return tuple(sorted(self.seeds))
+
+    def arms(self, model: str | None = None) -> tuple[str, ...]:
+        """Arms of one model or of all: original, none, the others by name."""
+        found = {arm for name, arm in self.ranks if model in (None, name)}
+        return tuple(sorted(found, key=_arm_order))
+
+
+def _arm_order(arm: str) -> tuple[int, str]:
+    reference = reference_of(arm)
+    return (REFERENCES.index(reference) if reference else len(REFERENCES), arm)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One run's predictions in the order of sorted image ids."""
+
+    title: str
+    image_ids: Strings
+    label: NDArray[np.int64]
+    rank: Ranks
+    failed: Mapping[int, str]
+
+
+def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False) -> Outcomes:
+    """Pair predictions by image, and within a model by seed.
+
+    An image that failed in any of them is left out of all, so that every number is of the same images.
+
+    Raises:
+        UsageError: nothing to compare; runs with other images, categories or seeds than the rest; two runs
+            that claim the same model, arm and seed; a model with one seed only, unless allowed.
+        TableError: an image that occurs twice in one table, a rank that is missing, a label without category.
+    """
+    if not predictions:
+        raise UsageError("no predictions to compare; make some with sfumato train and sfumato evaluate")
+    rows = _unique(predictions)
+    first = next(iter(rows.values()))
+    _same_categories(predictions)
+    _known_labels(first, len(predictions[0].facts["categories"]))
+    for row in rows.values():
+        _same_images(first, row)
+    seeds = _seeds(rows, allow_single_seed=allow_single_seed)
+    failed = _failed(rows.values())
+    kept = ~np.isin(np.arange(len(first.image_ids)), list(failed))
+    if not kept.any():
+        raise UsageError("every image failed in at least one run; nothing is left to compare")
+    outcomes = Outcomes(
+        image_ids=first.image_ids[kept],
+        label=first.label[kept],
+        categories=tuple(predictions[0].facts["categories"]),
+        ranks=_stacked(rows, seeds, kept),
+        seeds=seeds,
+        excluded={str(first.image_ids[index]): failed[index] for index in sorted(failed)},
+    )
+    _one_of_each_reference(outcomes)
+    return outcomes
+
+
+def cell(facts: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Model, arm and seed of a run, from the facts of its predictions."""
+    return str(facts["model"]), arm_name(facts["train_arm"], facts["eval_arm"]), int(facts["seed"])
+
+
+def _unique(predictions: Iterable[Predictions]) -> dict[tuple[str, str, int], _Row]:
+    rows: dict[tuple[str, str, int], _Row] = {}
+    folders: dict[tuple[str, str, int], Any] = {}
+    for item in predictions:
+        key = cell(item.facts)
+        if key in rows:
+            raise UsageError(
+                f"{item.folder} and {folders[key]} both hold {_title(key)}; compare them one at a time"
+            )
+        rows[key], folders[key] = _row(_title(key), item), item.folder
+    return rows
+
+
+def _title(key: tuple[str, str, int]) -> str:
+    model, arm, seed = key
+    return f"model {model}, arm {arm}, seed {seed}"
+
+
+def _row(title: str, item: Predictions) -> _Row:
+    ids = np.asarray(item.table["image_id"].to_pylist(), dtype=np.str_)
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    if (ids[1:] == ids[:-1]).any():
+        raise TableError(f"{item.folder}: an image occurs twice")
+    ranks = item.table["label_rank"].fill_null(-1).to_numpy().astype(np.int32)[order]
+    labels = item.table["label"].to_numpy().astype(np.int64)[order]
+    status = np.asarray(item.table["status"].to_pylist(), dtype=object)[order]
+    if ((status == "ok") & (ranks < 0)).any():
+        raise TableError(f"{item.folder}: an image with status ok has no label_rank")
+    errors = np.asarray(item.table["error"].to_pylist(), dtype=object)[order]
+    failed = {int(index): f"{title}: {errors[index]}" for index in np.flatnonzero(status != "ok")}
+    return _Row(title, ids, labels, ranks, failed)
+
+
+def _same_categories(predictions: Sequence[Predictions]) -> None:
+    first = predictions[0]
+    for item in predictions[1:]:
+        if tuple(item.facts["categories"]) != tuple(first.facts["categories"]):
+            raise UsageError(
+                f"{item.folder} and {first.folder} have different categories; "
+                "compare runs on one data set and its variants"
+            )
+
+
+def _known_labels(row: _Row, n_categories: int) -> None:
+    odd = np.flatnonzero((row.label < 0) | (row.label >= n_categories))
+    if len(odd):
+        raise TableError(
+            f"{row.title}: '{row.image_ids[odd[0]]}' has label {row.label[odd[0]]}, "
+            f"which is none of its {n_categories} categories"
+        )
+
+
+def _same_images(first: _Row, row: _Row) -> None:
+    if not np.array_equal(first.image_ids, row.image_ids):
+        odd = sorted(set(first.image_ids.tolist()) ^ set(row.image_ids.tolist()))
+        raise UsageError(
+            f"{first.title} and {row.title} were evaluated on different images "
+            f"({len(odd)} in only one of them, '{odd[0]}' first); evaluate both on the same images"
+        )
+    if not np.array_equal(first.label, row.label):
+        odd_id = first.image_ids[np.flatnonzero(first.label != row.label)[0]]
+        raise UsageError(f"{first.title} and {row.title} give '{odd_id}' different labels")
+
+
+def _seeds(rows: Iterable[tuple[str, str, int]], *, allow_single_seed: bool) -> dict[str, tuple[int, ...]]:
+    found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for model, arm, seed in rows:
+        found[model][arm].add(seed)
+    seeds: dict[str, tuple[int, ...]] = {}
+    for model, by_arm in found.items():
+        if len({frozenset(of_arm) for of_arm in by_arm.values()}) > 1:
+            listed = "; ".join(f"{arm}: {', '.join(map(str, sorted(s)))}" for arm, s in by_arm.items())
+            raise UsageError(f"model {model} needs the same seeds in every arm, but has {listed}")
+        seeds[model] = tuple(sorted(next(iter(by_arm.values()))))
+        if len(seeds[model]) == 1 and not allow_single_seed:
+            raise UsageError(
+                f"model {model} was trained with one seed only, so chance and effect cannot be told apart; "
+                "train with more seeds, or give --allow-single-seed"
+            )
+    return seeds
+
+
+def _failed(rows: Iterable[_Row]) -> dict[int, str]:
+    failed: dict[int, str] = {}
+    for row in rows:
+        for index, reason in row.failed.items():
+            failed.setdefault(index, reason)
+    return failed
+
+
+def _stacked(
+    rows: Mapping[tuple[str, str, int], _Row], seeds: Mapping[str, tuple[int, ...]], kept: NDArray[np.bool_]
+) -> dict[tuple[str, str], Ranks]:
+    cells = dict.fromkeys((model, arm) for model, arm, _ in rows)
+    return {
+        (model, arm): np.stack([rows[model, arm, seed].rank[kept] for seed in seeds[model]])
+        for model, arm in cells
+    }
+
+
+def _one_of_each_reference(outcomes: Outcomes) -> None:
+    for model in outcomes.models:
+        for reference in REFERENCES:
+            same = [arm for arm in outcomes.arms(model) if reference_of(arm) == reference]
+            if len(same) > 1:
+                raise UsageError(
+                    f"model {model} has {len(same)} arms that could be the reference '{reference}' "
+                    f"({', '.join(same)}); compare with one of them at a time"
+                )
