@@ -128,6 +128,8 @@ MESSAGES = [
     ("study empty --out s", 1, "empty: no image found"),
     ("study one --out s", 1, "only one category ('cats')"),
     ("study photos", 2, "--out"),
+    ("study photos --out photos/study", 2, "lie in one another"),
+    ("study photos --out broken", 2, "broken exists already and is no study"),
     (
         "study photos --out s --arm smudge",
         2,

@@ -12,10 +12,11 @@ import pytest
 
 from sfumato.cli import main
 from sfumato.data.planted import write_planted
-from sfumato.errors import UsageError
+from sfumato.errors import OutputExists, UsageError
 from sfumato.plan import Plan, read_plan, write_plan
 from sfumato.predictions import find_predictions, read_predictions
 from sfumato.records import read_json, read_manifest
+from sfumato.study import plan_of
 
 STAGES = ("detect", "obfuscate none", "obfuscate blur", "decode", "train", "evaluate", "compare", "report")
 
@@ -163,6 +164,16 @@ def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     assert plan.arms == ("original", "none", "mosaic(blocks=4, grow=0.1)", "overlay(color='mean', grow=0.1)")
     (tmp_path / "study.toml").write_text('[data]\nphotos = "photos"\n')
     assert read_plan(tmp_path / "study.toml") == Plan(tmp_path / "photos")
+
+
+def test_photos_and_folder_mean_the_study_that_is_there(tmp_path: Path) -> None:
+    plan = Plan(tmp_path / "photos", seeds=(7,))
+    write_plan(tmp_path / "s/study.toml", plan)
+    assert plan_of(tmp_path / "photos", tmp_path / "s") == (plan, tmp_path / "s")
+    assert plan_of(tmp_path / "s/study.toml", None) == (plan, tmp_path / "s")
+    assert plan_of(tmp_path / "photos", tmp_path / "new")[0] == Plan(tmp_path / "photos")
+    with pytest.raises(OutputExists, match="has a study of"):
+        plan_of(tmp_path / "others", tmp_path / "s")
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,10 @@ def study(
 
     Example: sfumato study photos --out my-study --arm blur --arm overlay
     """
-    from sfumato.plan import Plan, read_plan
-    from sfumato.study import StudyOptions
+    from sfumato.study import StudyOptions, plan_of
     from sfumato.study import study as run_study
 
-    plan = read_plan(source) if source.suffix == ".toml" else Plan(source)
-    if out is None and source.suffix != ".toml":
-        raise UsageError("name a folder for the study with --out")
+    plan, folder = plan_of(source, out)
     change = {"epochs": epochs, "image_size": image_size}
     plan = plan.with_changes(
         arms=arm,
@@ -103,7 +100,7 @@ def study(
         split_seed=split_seed,
     )
     options = StudyOptions(_work(workers, quiet=quiet), device, show_originals)
-    _print_study(run_study(plan, out or source.absolute().parent, options=options), as_json=as_json)
+    _print_study(run_study(plan, folder, options=options), as_json=as_json)
 
 
 @app.command()
@@ -255,8 +252,8 @@ def evaluate(
     """
     from sfumato.data import read_dataset
     from sfumato.learn import evaluate as run_evaluate
+    from sfumato.plan import slug
     from sfumato.predictions import read_predictions
-    from sfumato.study import slug
 
     dataset = read_dataset(on, val_fraction=val_fraction or 0.0, seed=split_seed)
     folder = out or run / "predictions" / slug(dataset.arm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,11 +77,15 @@ class Plan:
         arms = tuple(dict.fromkeys((ORIGINAL, CONTROL, *map(_canonical, self.arms))))
         object.__setattr__(self, "photos", Path(self.photos).absolute())
         object.__setattr__(self, "arms", arms)
-        for name in ("models", "seeds"):
+        for name in ("models", "seeds", "arms"):
             values = tuple(getattr(self, name))
             object.__setattr__(self, name, values)
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"a study needs {name}, each named once, not {list(values)}")
+            if len({slug(str(value)) for value in values}) < len(values):
+                raise UsageError(
+                    f"{name} that differ in punctuation only would share a folder: {list(values)}"
+                )
         if len(arms) < 3:
             raise UsageError("a study needs at least one method that hides something, such as --arm blur")
 
@@ -89,6 +94,11 @@ class Plan:
         return dataclasses.replace(
             self, **{key: value for key, value in changes.items() if value is not None}
         )
+
+
+def slug(text: str) -> str:
+    """A text as a short folder name; only for people, facts stand in the manifests."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def _canonical(arm: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,11 +12,11 @@ from sfumato.compare import CompareSettings, Tables, Verdict, compare, judge, re
 from sfumato.data import Dataset, read_dataset
 from sfumato.detect import DETECTORS, detect
 from sfumato.engines import Work
-from sfumato.errors import DatasetError, ManifestError
+from sfumato.errors import DatasetError, ManifestError, OutputExists, UsageError
 from sfumato.faces import FaceTable, read_faces
 from sfumato.learn import RunConfig, evaluate, find_model, find_recipe, train
-from sfumato.obfuscate import METHODS, obfuscate, read_failures
-from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, write_plan
+from sfumato.obfuscate import METHODS, check_apart, obfuscate, read_failures
+from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, slug, write_plan
 from sfumato.predictions import read_predictions
 from sfumato.progress import labelled
 from sfumato.records import locked, read_json, write_json
@@ -95,14 +94,17 @@ def study(plan: Plan, out: Path, *, options: StudyOptions = StudyOptions()) -> S
         options: how.
 
     Raises:
-        UsageError: unknown names, impossible settings.
+        UsageError: unknown names, impossible settings, a folder inside the photos' or around it.
+        OutputExists: the folder holds something that is no study.
         DatasetError: no images, one category, no split to evaluate on.
         BusyError: another process works in the folder.
         TrainingError: a run cannot go on.
     """
     _check_names(plan)
     dataset, plan = open_photos(plan)
+    check_apart(plan.photos, out)
     with locked(out):
+        _check_folder(out)
         write_plan(out / PLAN_FILE, plan)
         # Inside its own folder a study replaces what was made from another plan.
         work = replace(options.work, overwrite=True)
@@ -185,14 +187,35 @@ def open_photos(plan: Plan) -> tuple[Dataset, Plan]:
     return dataset, replace(plan, val_fraction=fraction)
 
 
-def slug(text: str) -> str:
-    """A text as a short folder name; only for people, facts stand in the manifests."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
-
-
 def variant_folder(out: Path, arm: str) -> Path:
     """Where a study keeps the variant of an arm."""
     return out / "variants" / slug(arm)
+
+
+def plan_of(source: Path, out: Path | None) -> tuple[Plan, Path]:
+    """The plan that a person means by a folder of photos or a plan file, and the study's folder.
+
+    Photos whose study is in `out` already mean that study's plan, with whatever was changed in it since.
+
+    Raises:
+        UsageError: photos without an `out`, or a plan that cannot be read.
+        OutputExists: `out` has a study of other photos.
+    """
+    if source.suffix == ".toml":
+        return read_plan(source), out or source.absolute().parent
+    if out is None:
+        raise UsageError("name a folder for the study with --out")
+    if not (out / PLAN_FILE).is_file():
+        return Plan(source), out
+    plan = read_plan(out / PLAN_FILE)
+    if plan.photos.resolve() != source.resolve():
+        raise OutputExists(f"{out} has a study of {plan.photos} already; name another --out")
+    return plan, out
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and any(out.iterdir()) and not (out / PLAN_FILE).is_file():
+        raise OutputExists(f"{out} exists already and is no study; name another --out")
 
 
 def _check_names(plan: Plan) -> None:

@@ -1,0 +1,44 @@
+"""The documents say what the code has: columns, commands, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sfumato.cli import app
+from sfumato.compare.tables import SCHEMAS
+from sfumato.faces import FACES_SCHEMA
+from sfumato.obfuscate import METHODS, VARIANT_SCHEMA
+from sfumato.predictions import PREDICTIONS_SCHEMA
+from sfumato.specs import to_spec
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_column_is_documented() -> None:
+    text = (ROOT / "docs/formats.md").read_text()
+    for schema in (FACES_SCHEMA, VARIANT_SCHEMA, PREDICTIONS_SCHEMA, *SCHEMAS.values()):
+        missing = [name for name in schema.names if f"`{name}`" not in text]
+        assert not missing
+
+
+def test_every_command_in_the_documents_exists() -> None:
+    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    for document in DOCUMENTS:
+        named = set(re.findall(r"^(?:\.venv/bin/)?sfumato (\w+)", document.read_text(), re.MULTILINE))
+        assert named <= known, document.name
+
+
+def test_every_method_stands_in_the_readme_with_its_defaults() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in METHODS.names():
+        assert f"`{to_spec(METHODS.build(name))}`" in text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        assert target.startswith("http") or (document.parent / target).exists(), target
