@@ -142,6 +142,14 @@ def test_every_table_is_a_csv_and_every_plot_an_svg(study: ReportInputs, page: P
     }
 
 
+def test_files_of_an_earlier_report_do_not_stay(study: ReportInputs, tmp_path: Path) -> None:
+    (tmp_path / "report-files").mkdir()
+    (tmp_path / "report-files/categories-9.svg").write_text("of an arm that is no more")
+    write_report(study, tmp_path)
+    assert not (tmp_path / "report-files/categories-9.svg").exists()
+    assert (tmp_path / "report-files/overall.csv").exists()
+
+
 def test_every_picture_has_words(page: Path) -> None:
     images = [attrs for name, attrs in _Page(page).tags if name == "img"]
     assert all(len(attrs.get("alt") or "") > 5 for attrs in images)

@@ -105,7 +105,11 @@ def _write_files(
     drawn = [chart for group in charts.values() for chart in group]
     for chart in drawn:
         write_atomic(folder / f"{chart.name}.svg", chart.svg)
-    return [f"{name}.csv" for name in tables] + [f"{chart.name}.svg" for chart in drawn]
+    written = [f"{name}.csv" for name in tables] + [f"{chart.name}.svg" for chart in drawn]
+    for path in folder.iterdir():
+        if path.name not in written:  # of an earlier report with more arms or categories
+            path.unlink()
+    return written
 
 
 def _comparison_context(comparison: Comparison) -> dict[str, Any]:
