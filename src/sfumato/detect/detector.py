@@ -1,0 +1,45 @@
+"""What a detector is: a function from pictures to faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from sfumato.faces import Faces
+from sfumato.images import Pixels
+
+
+class Detector(Protocol):
+    """Finds the faces in pictures.
+
+    A detector that the stage can use is a picklable frozen dataclass with a class attribute `name` and
+    literal fields, so that `sfumato.specs.to_spec` writes it. It gives the same faces for a picture whatever
+    the others in the call are. It may have `weights`, a tuple of `sfumato.detect.runtime.Weights`, which is
+    recorded with what it finds, and `inputs`, names and hashes of what its faces depend on besides its
+    fields.
+    """
+
+    def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
+        """The faces of each picture, in order.
+
+        Args:
+            images: upright RGB uint8, (height, width, 3) each, of any sizes.
+
+        Raises:
+            ImageError: a picture that it cannot handle; its row says why.
+        """
+
+
+@runtime_checkable
+class DetectorById(Protocol):
+    """A detector that also knows images by name: known boxes, responses of a service kept on disk.
+
+    Where a detector has this method, the stage calls it instead.
+    """
+
+    def of_image(self, image_id: str, image: Pixels) -> Faces:
+        """The faces of the image with this id.
+
+        Raises:
+            ImageError: nothing is known of it; its row says so.
+        """
