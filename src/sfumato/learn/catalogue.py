@@ -1,0 +1,102 @@
+"""Which models there are by name: the study's fifteen, one for small images, plug-ins, and timm's."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from sfumato.errors import MissingExtra, TrainingError, UnknownName
+from sfumato.learn.architectures import Architecture, TimmModel
+from sfumato.learn.operators import import_torch, import_torchvision
+from sfumato.specs import Catalogue
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STUDY_MODELS = (
+    "alexnet",
+    "squeezenet1_0",
+    "shufflenet_v2_x1_0",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "mobilenet_v2",
+    "densenet121",
+    "densenet201",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+)
+"""The fifteen architectures of the study (Yang et al. 2022, table 3), small to large by family."""
+
+MODELS = Catalogue(
+    kind="model",
+    group="sfumato.models",
+    builtins={name: f"sfumato.learn.architectures:{name}" for name in (*STUDY_MODELS, "small_resnet")},
+)
+
+_TIMM_PREFIX = "timm:"
+
+
+def find_model(name: str) -> Architecture:
+    """The architecture of that name: ours or a plug-in's, else timm's ("timm:NAME" always means timm's).
+
+    Raises:
+        UnknownName: nobody has it; lists ours.
+        MissingExtra: "timm:NAME" without timm.
+    """
+    if name in MODELS.names():
+        return cast(Architecture, MODELS.load(name))
+    wanted = name.removeprefix(_TIMM_PREFIX)
+    installed = find_spec("timm") is not None
+    if name.startswith(_TIMM_PREFIX) and not installed:
+        raise MissingExtra("timm", f"the model '{name}'")
+    if installed and _timm_has(wanted):
+        return TimmModel(wanted)
+    raise UnknownName(
+        "model", name, [*MODELS.names(), "timm:NAME (any of timm's names, where timm is installed)"]
+    )
+
+
+def build_model(name: str, n_categories: int) -> nn.Module:
+    """A new model with random weights drawn from torch's global generator.
+
+    Args:
+        name: see `find_model`.
+        n_categories: number of scores it gives.
+
+    Raises:
+        UnknownName, MissingExtra: as `find_model`; torch or torchvision is not installed.
+    """
+    return find_model(name)(n_categories)
+
+
+def need_image_size(model: nn.Module, name: str, image_size: int) -> None:
+    """Check that a model takes square images of this side, by trying one.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    torch = import_torch()
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"{name} cannot take images of {image_size} px ({reason}); "
+            "choose a larger image size or another model"
+        ) from error
+    finally:
+        model.train(was_training)
+
+
+def _timm_has(name: str) -> bool:
+    import_torchvision()
+    import timm
+
+    return bool(timm.is_model(name))

@@ -1,0 +1,32 @@
+"""The learning rate as a pure function of where a run is."""
+
+from __future__ import annotations
+
+import math
+
+from sfumato.learn.recipes import Recipe
+
+
+def learning_rate(recipe: Recipe, peak: float, *, step: int, steps_per_epoch: int) -> float:
+    """The rate of one optimizer step.
+
+    "step": peak / 10^(epoch // step_epochs). The others: with p = (step + 1) / (steps + 1), rising as
+    peak * p / warmup while p < warmup, then with q = (p - warmup) / (1 - warmup) falling as
+    peak * (1 - q) for "onecycle" and peak * (1 + cos(pi q)) / 2 for "cosine".
+
+    Args:
+        recipe: schedule, epochs, warm-up.
+        peak: initial or highest rate.
+        step: optimizer steps done before, from 0, over the whole run.
+        steps_per_epoch: number of batches in an epoch.
+    """
+    if recipe.schedule == "step":
+        return float(peak * 0.1 ** (step // steps_per_epoch // recipe.step_epochs))
+    # The end is one step behind the last one, since a step at rate 0 would be lost.
+    done = (step + 1) / (recipe.epochs * steps_per_epoch + 1)
+    if done < recipe.warmup:
+        return peak * done / recipe.warmup
+    fallen = (done - recipe.warmup) / (1 - recipe.warmup)
+    if recipe.schedule == "onecycle":
+        return peak * (1 - fallen)
+    return peak * (1 + math.cos(math.pi * fallen)) / 2

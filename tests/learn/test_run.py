@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.data import Dataset, Sample
+from sfumato.engines import Work
+from sfumato.errors import BusyError, DatasetError, OutputExists, TrainingError, UnknownName, UsageError
+from sfumato.learn import Recipe, RunConfig, read_config, train
+from sfumato.learn.device import choose_runtime
+from sfumato.learn.fit import ahead, split_evenly, start
+from sfumato.records import locked, read_json, read_manifest
+
+Make = Callable[..., Dataset]
+TIMES = ("seconds", "images_per_second", "waiting_share")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(run: Path) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows(run)]
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+def killed_after(images: int) -> Work:
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "train" and done > images:
+            raise Killed
+
+    return Work(progress=progress)
+
+
+def test_two_colours_are_learned(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    run = train(colours(), RunConfig("small_resnet", replace(tiny, epochs=6)), tmp_path / "runs" / "a")
+    metrics = rows(run)
+    assert [row["epoch"] for row in metrics] == [1, 2, 3, 4, 5, 6]
+    assert metrics[-1]["train_accuracy"] == 1
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
+    assert {row["n_images"] for row in metrics} == {20}
+    assert all(0 <= row["waiting_share"] <= 1 for row in metrics)
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json",
+        "manifest.json",
+        "metrics.jsonl",
+        "model.safetensors",
+    ]
+    assert (tmp_path / "runs" / ".cache").is_dir()
+
+
+def test_a_run_says_all_about_itself(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    config = RunConfig("small_resnet", replace(tiny, epochs=1), seed=5, device="cpu")
+    run = train(replace(colours(), arm="blur(strength=0.2)"), config, tmp_path / "run")
+    manifest, written = read_manifest(run, kind="run"), read_json(run / "config.json")
+    for facts in (manifest.facts, written):
+        assert facts["model"] == "small_resnet"
+        assert facts["seed"] == 5
+        assert facts["arm"] == "blur(strength=0.2)"
+        assert facts["categories"] == ["blue", "green"]
+        assert facts["image_size"] == 16
+        assert facts["learning_rate"] == pytest.approx(0.1 * 0.4)
+        assert facts["device"] == "cpu"
+        assert facts["precision"] in {"bf16", "fp32"}
+        assert facts["n_parameters"] > 100_000
+    assert manifest.facts["recipe"] == "small(image_size=16, batch_size=8, epochs=1)"
+    assert written["recipe"] == manifest.settings["recipe"]
+    assert manifest.counts == {"n_images": 20, "n_failed": 0, "epochs": 1}
+    assert read_config(run) == replace(config, device="auto")
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "images"),
+    [*(("small_resnet", 16, images) for images in (0, 12, 20, 27, 45, 59)), ("mobilenet_v2", 32, 27)],
+)
+def test_a_killed_run_ends_in_the_same_bits(
+    colours: Make, tiny: Recipe, tmp_path: Path, model: str, size: int, images: int
+) -> None:
+    dataset, config = colours(), RunConfig(model, replace(tiny, image_size=size))
+    whole = train(dataset, config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(dataset, config, tmp_path / "killed", work=killed_after(images))
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    killed = train(dataset, config, tmp_path / "killed")
+    assert weights(killed) == weights(whole)
+    assert timeless(killed) == timeless(whole)
+    assert read_manifest(killed) == read_manifest(whole)
+
+
+def test_a_finished_run_is_skipped_and_another_refused(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    dataset, config = colours(), RunConfig("small_resnet", replace(tiny, epochs=1))
+    run = train(dataset, config, tmp_path / "run")
+    before = (run / "manifest.json").stat().st_mtime_ns
+    train(dataset, replace(config, device="cpu"), run)
+    assert (run / "manifest.json").stat().st_mtime_ns == before
+    for other in (replace(config, seed=1), replace(config, recipe=replace(tiny, epochs=2))):
+        with pytest.raises(OutputExists):
+            train(dataset, other, run)
+    first = weights(run)
+    train(dataset, replace(config, seed=1), run, work=Work(overwrite=True))
+    assert weights(run) != first
+    with locked(run), pytest.raises(BusyError):
+        train(dataset, config, run)
+
+
+def test_arms_share_first_weights_and_order_but_seeds_do_not(tiny: Recipe) -> None:
+    runtime = choose_runtime("cpu")
+
+    def first(seed: int) -> dict[str, Any]:
+        return dict(start("small_resnet", 3, tiny, seed=seed, runtime=runtime).model.state_dict())
+
+    state = torch.random.get_rng_state()
+    a, b, other = first(0), first(0), first(1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["head.weight"], other["head.weight"])
+
+
+def test_a_failed_image_is_left_out_and_counted(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    dataset = colours()
+    dataset.path(dataset.samples[0].image_id).write_bytes(b"")
+    run = train(dataset, RunConfig("small_resnet", replace(tiny, epochs=1)), tmp_path / "run")
+    assert read_manifest(run).counts == {"n_images": 19, "n_failed": 1, "epochs": 1}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    recipe = tiny.with_overrides(learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"epoch 1 at learning rate .* begins with train/.*\.png, train/"):
+        train(colours(), RunConfig("small_resnet", recipe), tmp_path / "run")
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def without(dataset: Dataset, split: str, label: int) -> Dataset:
+    kept = [sample for sample in dataset.samples if (sample.split, sample.label) != (split, label)]
+    return replace(dataset, samples=tuple(kept))
+
+
+def test_bad_data_sets_are_refused_in_words(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    dataset, config = colours(), RunConfig("small_resnet", tiny)
+    lost = replace(dataset, samples=(*dataset.samples[:-1], Sample("val/x.png", "train", -1)))
+    flat = replace(dataset, samples=tuple(replace(sample, split="all") for sample in dataset.samples))
+    cases = {
+        "no readable image to train on in 1 category \\(green\\)": without(dataset, "train", 1),
+        "only one category": replace(dataset, categories=("blue",)),
+        "no categories": replace(dataset, categories=()),
+        "'val/x.png' has no label": lost,
+        "--val-fraction": flat,
+    }
+    for message, case in cases.items():
+        with pytest.raises(DatasetError, match=message):
+            train(case, config, tmp_path / "run", cache=tmp_path / "cache")
+
+
+def test_unknown_model_and_device_leave_nothing_behind(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    dataset = colours()
+    with pytest.raises(UnknownName, match="small_resnet"):
+        train(dataset, RunConfig("resnet1", tiny), tmp_path / "run")
+    with pytest.raises(UsageError, match="unknown device 'gpu'; known: auto, cpu, cuda, mps"):
+        train(dataset, RunConfig("small_resnet", tiny, device="gpu"), tmp_path / "run")
+    with pytest.raises(TrainingError, match="alexnet cannot take images of 16 px"):
+        train(dataset, RunConfig("alexnet", tiny), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="finds no cuda device"):
+        choose_runtime("cuda")
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [(20, 8, [7, 7, 6]), (8, 8, [8]), (9, 8, [5, 4]), (3, 2, [3]), (5, 2, [3, 2]), (1, 8, [1])],
+)
+def test_batches_are_even(n: int, batch_size: int, sizes: list[int]) -> None:
+    batches = split_evenly(np.arange(n), batch_size)
+    assert [len(batch) for batch in batches] == sizes
+    assert np.concatenate(batches).tolist() == list(range(n))
+
+
+def test_what_is_made_ahead_comes_in_order_and_fails_in_place() -> None:
+    assert [made for made, _ in ahead(lambda number: number * number, 5)] == [0, 1, 4, 9, 16]
+
+    def failing(number: int) -> int:
+        if number == 2:
+            raise KeyError(number)
+        return number
+
+    coming = ahead(failing, 5)
+    assert [next(coming)[0], next(coming)[0]] == [0, 1]
+    with pytest.raises(KeyError):
+        next(coming)
