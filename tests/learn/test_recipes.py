@@ -70,8 +70,8 @@ def test_recipes_survive_json_and_say_what_was_changed(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe_from(json.loads(json.dumps(recipe.settings()))) == recipe
     assert recipe.describe() == name
-    changed = recipe.with_overrides(epochs=3, crop_scale=[0.5, 1.0])
-    assert changed.describe() == f"{name}(crop_scale=(0.5, 1.0), epochs=3)"
+    changed = recipe.with_overrides(epochs=3, crop_scale=[0.25, 1.0])
+    assert changed.describe() == f"{name}(crop_scale=(0.25, 1.0), epochs=3)"
     assert recipe_from(json.loads(json.dumps(changed.settings()))) == changed
 
 

@@ -1,7 +1,7 @@
 """The embedded data set: eight drawn categories with real faces at known places.
 
 It exists to check Sfumato on truth that is known, and is no evidence about anybody's data. One category
-never has a face, one always stands beside one, and two twins wear a small plate on the face whose slits
+never has a face, one always stands beside one, and two twins wear a small plate on the face whose stripes
 alone tell them apart, as the mask and the harmonica of the study: hiding faces must cost the twins, and
 nobody else, most of their accuracy.
 """

@@ -25,7 +25,7 @@ from sfumato.images import Pixels
 FIRST_SIDE = 640
 """Pixels of the longer side in the first look."""
 
-MAX_ENLARGEMENT = 3
+MAX_ENLARGEMENT = 4
 """Small images are enlarged by this at most for the first look: more blurs without telling more."""
 
 WIDE_SIDE = 1600
