@@ -94,5 +94,5 @@ def _pair(truth: PlantedTruth, tables: Tables, arm: str) -> SelfCheck:
         name=f"the comparison names the pair that {short_name(arm)} was planted to hurt",
         passed=pair >= MIN_PAIR_LOSS and worst in truth.pair and lost[runner_up] < pair / 2,
         detail=f"against '{CONTROL}', {' and '.join(truth.pair)} lose {pair:.0f} points of top-1 accuracy on "
-        f"average; the most that another category loses is {max(lost[runner_up], 0):.0f} ({runner_up})",
+        f"average; the most that another category loses is {max(round(lost[runner_up]), 0)} ({runner_up})",
     )

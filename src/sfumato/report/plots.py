@@ -18,7 +18,7 @@ except ImportError as error:  # pragma: no cover - the test environment has it
     raise MissingExtra("report", "drawing the plots of a report") from error
 
 INK, PALE, ACCENT = "#1d2430", "#c9ced6", "#a3341f"
-WIDTH = 7.2  # inches
+WIDTH = 5.6  # inches
 _ROW = 0.27  # inches that a row of a plot takes
 _STYLE = {
     "svg.hashsalt": "sfumato",
