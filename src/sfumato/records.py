@@ -28,6 +28,8 @@ import sfumato
 from sfumato.errors import BusyError, ManifestError, OutputExists, TableError
 
 MANIFEST = "manifest.json"
+STARTED = ".started"
+"""Lies in an artefact until it is finished, and holds its key."""
 _RECORDED_VERSIONS = ("numpy", "pillow", "opencv-python", "onnxruntime", "torch", "torchvision")
 
 
@@ -109,7 +111,7 @@ def prepare_output(folder: Path, key: str, *, overwrite: bool = False) -> bool:
     """
     if is_done(folder, key):
         return True
-    started = folder / ".started"
+    started = folder / STARTED
     resumable = started.is_file() and started.read_text() == key and not (folder / MANIFEST).exists()
     if folder.exists() and any(folder.iterdir()) and not resumable:
         if not overwrite:
@@ -128,7 +130,7 @@ def prepare_output(folder: Path, key: str, *, overwrite: bool = False) -> bool:
 def finish(folder: Path, manifest: Manifest) -> None:
     """Close an artefact: its manifest is written, then the mark of unfinished work removed."""
     write_manifest(folder, manifest)
-    (folder / ".started").unlink(missing_ok=True)
+    (folder / STARTED).unlink(missing_ok=True)
 
 
 @contextmanager

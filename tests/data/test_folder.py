@@ -61,7 +61,9 @@ def test_what_is_no_image_is_left_alone(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", ".thumbnails/2.png", "a/.3.png")
     (tmp_path / "a/notes.txt").write_text("x")
     (tmp_path / "faces.json").write_text("[]")
+    (tmp_path / "manifest.json").write_text('{"owner": "somebody else"}')
     assert [row[0] for row in rows(tmp_path)] == ["a/1.png"]
+    assert read_dataset(tmp_path) == read_folder(tmp_path)
 
 
 def test_names_of_any_kind(tmp_path: Path) -> None:

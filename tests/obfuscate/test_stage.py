@@ -93,6 +93,8 @@ def test_workers_and_interruptions_change_no_byte(photos: Path, tmp_path: Path) 
     with pytest.raises(Stop):
         obfuscate(dataset, faces, method, tmp_path / "cut", work=Work(workers=1, progress=stop))
     assert not (tmp_path / "cut" / "manifest.json").exists()
+    with pytest.raises(DatasetError, match="unfinished"):
+        read_dataset(tmp_path / "cut")
     obfuscate(dataset, faces, method, tmp_path / "cut", work=ONE)
     assert files(tmp_path / "one") == files(tmp_path / "cut")
 

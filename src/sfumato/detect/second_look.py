@@ -62,6 +62,8 @@ class SecondLook:
 
     name: ClassVar[str] = "default"
     weights: ClassVar[tuple[Weights, ...]] = (centerface.WEIGHTS, retinaface.WEIGHTS)
+    # With another calibration the same spec finds other faces: finished work must not pass for new.
+    inputs: ClassVar[dict[str, str]] = {"calibration": str(CALIBRATION)}
 
     min_score: float = 0.2
 
