@@ -135,9 +135,9 @@ MESSAGES = [
         2,
         "unknown method 'smudge'; known: blur, mosaic, none, overlay, study_blur",
     ),
-    ("study photos --out s --arm blur(strength=-1)", 2, "strength must be above 0"),
+    ("study photos --out s --arm blur(strength=-1)", 2, "strength must be in 0.02..2"),
     ("study photos --out s --model resnet19", 2, "unknown model 'resnet19'; known: "),
-    ("study photos --out s --recipe huge", 2, "unknown recipe 'huge'; known: small, study"),
+    ("study photos --out s --recipe huge", 2, "unknown recipe 'huge'; known: small, study, tiny"),
     ("study photos --out s --detector oracle(path='none.json')", 1, "none.json: cannot be read"),
     (
         "study photos --out s --detector eyes",
@@ -226,4 +226,4 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     assert names["methods"] == ["blur", "mosaic", "none", "overlay", "study_blur"]
     assert names["detectors"] == ["centerface", "default", "oracle", "retinaface"]
     assert {"resnet18", "small_resnet", "vgg19"} <= set(names["models"])
-    assert names["recipes"] == ["small", "study"]
+    assert names["recipes"] == ["small", "study", "tiny"]

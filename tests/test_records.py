@@ -17,28 +17,40 @@ SCHEMA = pa.schema([("image_id", pa.string()), ("n", pa.int32())])
 
 
 def finished(folder: Path, key: str = "k") -> None:
-    assert not records.prepare_output(folder, key)
+    assert not records.prepare_output(folder, "faces", key)
     records.finish(folder, records.Manifest("faces", key, {}, {}))
 
 
 def test_a_finished_artefact_is_recognised_by_its_key(tmp_path: Path) -> None:
     finished(tmp_path / "a")
-    assert records.prepare_output(tmp_path / "a", "k")
+    assert records.prepare_output(tmp_path / "a", "faces", "k")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["manifest.json"]
     with pytest.raises(OutputExists, match="--overwrite"):
-        records.prepare_output(tmp_path / "a", "other")
-    assert not records.prepare_output(tmp_path / "a", "other", overwrite=True)
+        records.prepare_output(tmp_path / "a", "faces", "other")
+    assert not records.prepare_output(tmp_path / "a", "faces", "other", overwrite=True)
     assert not (tmp_path / "a/manifest.json").exists()
 
 
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_an_artefact_of_another_kind_is_never_replaced(tmp_path: Path, unfinished: bool) -> None:
+    if unfinished:
+        records.prepare_output(tmp_path / "a", "faces", "k")
+    else:
+        finished(tmp_path / "a")
+    (tmp_path / "a/faces.parquet").write_text("days of work")
+    with pytest.raises(OutputExists, match="holds no variant made by Sfumato"):
+        records.prepare_output(tmp_path / "a", "variant", "other", overwrite=True)
+    assert (tmp_path / "a/faces.parquet").read_text() == "days of work"
+
+
 def test_unfinished_work_is_resumed_only_with_its_own_key(tmp_path: Path) -> None:
-    records.prepare_output(tmp_path / "a", "k")
+    records.prepare_output(tmp_path / "a", "faces", "k")
     (tmp_path / "a/part").write_text("half")
-    assert not records.prepare_output(tmp_path / "a", "k")
+    assert not records.prepare_output(tmp_path / "a", "faces", "k")
     assert (tmp_path / "a/part").exists()
     with pytest.raises(OutputExists):
-        records.prepare_output(tmp_path / "a", "other")
-    assert not records.prepare_output(tmp_path / "a", "other", overwrite=True)
+        records.prepare_output(tmp_path / "a", "faces", "other")
+    assert not records.prepare_output(tmp_path / "a", "faces", "other", overwrite=True)
     assert not (tmp_path / "a/part").exists()
 
 

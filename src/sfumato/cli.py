@@ -222,10 +222,13 @@ def train(
         dataset,
         config,
         run_folder(out, model, dataset.arm, seed=seed),
-        cache=out / "cache",
         work=_work(workers, overwrite, quiet=quiet),
     )
-    _done(run, read_manifest(run, kind="run").counts, {}, as_json=as_json)
+    counts = read_manifest(run, kind="run").counts
+    _done(run, counts, {}, as_json=as_json)
+    if counts["n_failed"]:
+        typer.echo(f"sfumato: {counts['n_failed']} image(s) failed and were not trained on", err=True)
+        raise typer.Exit(SOME_IMAGES_FAILED)
 
 
 @app.command()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sfumato.compare import Tables, is_obfuscated, short_name
 from sfumato.data.planted import PlantedTruth, write_planted
 from sfumato.detect import Score, score
-from sfumato.faces import Faces, FaceTable, read_faces
+from sfumato.faces import Faces, FaceTable
 from sfumato.plan import CONTROL, Plan
 from sfumato.report import SelfCheck
-from sfumato.study import Study, StudyOptions, report, study, write_checks
+from sfumato.study import Study, StudyOptions, read_checks, study
 
 MIN_FACE = 24.0
 """Longer side in pixels from which a planted face must be found."""
@@ -40,11 +41,8 @@ def demo(
     """
     truth = write_planted(out / "photos", seed=seed)
     plan = Plan(out / "photos", arms=("blur", "overlay"), models=("small_resnet",), seeds=(0, 1))
-    folder = out / "study"
-    result = study(plan, folder, options=options)
-    checks = self_check(truth, read_faces(folder / "faces"), result.tables)
-    write_checks(folder, checks)
-    return report(folder, options=options), checks
+    made = study(plan, out / "study", options=options, check=partial(self_check, truth))
+    return made, read_checks(out / "study") or []
 
 
 def self_check(truth: PlantedTruth, found: FaceTable, tables: Tables) -> list[SelfCheck]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
 
 from sfumato.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 """A picture: (height, width, 3) uint8, RGB, upright."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""Endings, in lower case, by which a file counts as a picture; the content decides how it is read."""
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    | {".avif", ".heic", ".heif", ".jp2", ".jxl"}
+)
+"""Endings, in lower case, by which a file counts as a picture; the content decides how it is read. The second
+line's formats are read where Pillow can; where it cannot, the file is a row that says so, never a gap."""
 
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, KeyError, TypeError, IndexError)
 """What Pillow raises on damaged files; its plug-ins do not agree on one class."""
@@ -85,3 +90,39 @@ def read_image(path: Path, *, at_least: int | None = None) -> Pixels:
         return to_rgb(image)
     except _READ_ERRORS as error:
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a picture's header says, without its pixels.
+
+    Attributes:
+        width, height: of the upright picture, in pixels.
+        orientation: EXIF orientation of the stored pixels, 1 to 8; 1 where there is none.
+    """
+
+    width: int
+    height: int
+    orientation: int
+
+
+def read_frame(path: Path) -> Frame:
+    """Size and orientation of a picture from its header; damage further on is not seen.
+
+    Raises:
+        ImageError: the file is missing, or has no header of a picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with PillowImage.open(path) as image:
+                turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+                orientation = turn if turn in range(1, 9) else 1
+                width, height = image.size
+                if isinstance(image, TiffImagePlugin.TiffImageFile):  # for which `size` is the upright one
+                    width, height = image.tag_v2[256], image.tag_v2[257]
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except (*_READ_ERRORS, PillowImage.DecompressionBombError) as error:
+        raise ImageError(f"{path}: not a picture that can be read ({type(error).__name__})") from error
+    return Frame(width, height, orientation) if orientation < 5 else Frame(height, width, orientation)

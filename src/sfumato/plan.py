@@ -15,7 +15,7 @@ import tomlkit
 from sfumato.errors import SpecError, UsageError
 from sfumato.obfuscate.catalogue import METHODS
 from sfumato.records import write_atomic
-from sfumato.specs import to_spec
+from sfumato.specs import Spec, parse, to_spec
 
 PLAN_FILE = "study.toml"
 ORIGINAL = "original"
@@ -77,6 +77,7 @@ class Plan:
         arms = tuple(dict.fromkeys((ORIGINAL, CONTROL, *map(_canonical, self.arms))))
         object.__setattr__(self, "photos", Path(self.photos).absolute())
         object.__setattr__(self, "arms", arms)
+        object.__setattr__(self, "detector", _absolute(self.detector))
         for name in ("models", "seeds", "arms"):
             values = tuple(getattr(self, name))
             object.__setattr__(self, name, values)
@@ -99,6 +100,14 @@ class Plan:
 def slug(text: str) -> str:
     """A text as a short folder name; only for people, facts stand in the manifests."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _absolute(detector: str) -> str:
+    """A detector's spec with an absolute path in it, since a plan is run again from other folders."""
+    spec = parse(detector)
+    if "path" not in spec.options:
+        return detector
+    return str(Spec(spec.name, {**spec.options, "path": str(Path(str(spec.options["path"])).absolute())}))
 
 
 def _canonical(arm: str) -> str:
@@ -153,13 +162,34 @@ def read_plan(path: Path) -> Plan:
     return _checked(path, values)
 
 
+_TYPES: Mapping[str, tuple[type | tuple[type, ...], bool, str]] = {
+    "val_fraction": ((int, float), False, "a number"),
+    "split_seed": (int, False, "a whole number"),
+    "detector": (str, False, "a text"),
+    "arms": (str, True, "a list of texts"),
+    "models": (str, True, "a list of texts"),
+    "seeds": (int, True, "a list of whole numbers"),
+    "recipe": (str, False, "a text"),
+    "change": (dict, False, "a table of recipe fields"),
+    "rounds": (int, False, "a whole number"),
+    "confidence": ((int, float), False, "a number"),
+}
+"""Type of each field, whether it is a list of such, and what to call it."""
+
+
+def _fits(value: Any, kind: type | tuple[type, ...], many: bool, name: str) -> bool:  # noqa: ARG001
+    if many:
+        return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+    return isinstance(value, kind)
+
+
 def _checked(path: Path, values: dict[str, Any]) -> Plan:
     if not isinstance(values.get("photos"), str):
         raise UsageError(f"{path}: [data] photos is missing: the folder of the images")
     values["photos"] = path.parent.absolute() / values["photos"]
-    for name in ("arms", "models", "seeds"):
-        if not isinstance(values.get(name, []), list):
-            raise UsageError(f"{path}: {name} must be a list, such as {name} = [{values[name]!r}]")
+    for name, value in values.items():
+        if name != "photos" and not _fits(value, *_TYPES[name]):
+            raise UsageError(f"{path}: {name} = {value!r} cannot be; it needs {_TYPES[name][2]}")
     try:
         return Plan(
             **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import filelock
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 import sfumato
@@ -101,30 +102,45 @@ def is_done(folder: Path, key: str) -> bool:
     return (folder / MANIFEST).is_file() and read_manifest(folder).key == key
 
 
-def prepare_output(folder: Path, key: str, *, overwrite: bool = False) -> bool:
+def prepare_output(folder: Path, kind: str, key: str, *, overwrite: bool = False) -> bool:
     """Make an output folder ready; True where the finished artefact with this key is there already.
 
     Unfinished work with the same key is kept, to be resumed.
 
+    Args:
+        folder: of the artefact.
+        kind: of artefact; only one of the same kind is ever replaced.
+        key: see `make_key`.
+        overwrite: replace an artefact of this kind that was made from something else.
+
     Raises:
-        OutputExists: the folder holds anything else and `overwrite` is not set.
+        OutputExists: the folder holds something else and `overwrite` is not set, or something that is no
+            artefact of this kind.
     """
     if is_done(folder, key):
         return True
     started = folder / STARTED
-    resumable = started.is_file() and started.read_text() == key and not (folder / MANIFEST).exists()
-    if folder.exists() and any(folder.iterdir()) and not resumable:
+    mark = f"{kind} {key}"
+    resumable = started.is_file() and started.read_text() == mark and not (folder / MANIFEST).exists()
+    if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()) and not resumable:
         if not overwrite:
             raise OutputExists(
                 f"{folder} exists already and was made from something else; "
                 "name another --out or give --overwrite"
             )
-        if not (started.is_file() or (folder / MANIFEST).is_file()):
-            raise OutputExists(f"{folder} was not made by Sfumato, so it stays as it is; name another --out")
+        if _kind_of(folder) != kind:
+            raise OutputExists(f"{folder} holds no {kind} made by Sfumato, so it stays; name another --out")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(started, key.encode())
+    write_atomic(started, mark.encode())
     return False
+
+
+def _kind_of(folder: Path) -> str | None:
+    """Kind of the artefact, finished or not, that a folder holds."""
+    if (folder / STARTED).is_file():
+        return (folder / STARTED).read_text().split(" ")[0]
+    return read_manifest(folder).kind if (folder / MANIFEST).is_file() else None
 
 
 def finish(folder: Path, manifest: Manifest) -> None:
@@ -143,7 +159,9 @@ def locked(folder: Path) -> Iterator[None]:
         BusyError: another process holds it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
+    # On a mounted volume only the folder itself may be writable.
+    writable = os.access(folder.parent, os.W_OK)
+    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock" if writable else folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
@@ -165,7 +183,9 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         durable: wait until the disk has them. A killed process loses nothing either way; a power cut may.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name[:100]}.{uuid4().hex[:8]}.tmp"
+    temporary = (
+        path.parent / f".{uuid4().hex}.tmp"
+    )  # not the file's own name, which may be as long as allowed
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -198,6 +218,13 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write a table as parquet, atomically."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
+    write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    """Write a table as CSV with a header line, atomically; null is an empty field."""
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, sink)
     write_atomic(path, sink.getvalue().to_pybytes())
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from sfumato.compare import CompareSettings, Tables, Verdict, compare, judge, read_tables, short_name
 from sfumato.data import Dataset, read_dataset
@@ -14,15 +15,19 @@ from sfumato.detect import DETECTORS, detect
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, ManifestError, OutputExists, UsageError
 from sfumato.faces import FaceTable, read_faces
-from sfumato.learn import RunConfig, evaluate, find_model, find_recipe, train
+from sfumato.learn import RunConfig, check_training, evaluate, find_model, find_recipe, train
 from sfumato.obfuscate import METHODS, check_apart, obfuscate, read_failures
 from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, slug, write_plan
 from sfumato.predictions import read_predictions
 from sfumato.progress import labelled
-from sfumato.records import locked, read_json, write_json
+from sfumato.records import locked, read_json, read_manifest, write_json
 from sfumato.report import ReportInputs, SelfCheck, write_report
 
 DEFAULT_VAL_FRACTION = 0.2
+
+Check = Callable[[FaceTable, Tables], Sequence[SelfCheck]]
+"""What a known truth says about found faces and a comparison."""
+
 CHECKS_FILE = "selfcheck.json"
 
 
@@ -85,13 +90,16 @@ class Materials:
     tables: Tables = field(repr=False)
 
 
-def study(plan: Plan, out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
+def study(
+    plan: Plan, out: Path, *, options: StudyOptions = StudyOptions(), check: Check | None = None
+) -> Study:
     """Run a study into a folder, or finish one; finished work with the same inputs is not done again.
 
     Args:
         plan: what to do; written to `out/study.toml` with every default.
         out: folder of the study: faces, variants, runs, tables, report.html.
         options: how.
+        check: for a data set with known truth: what it says about the tool; shown in the report.
 
     Raises:
         UsageError: unknown names, impossible settings, a folder inside the photos' or around it.
@@ -100,7 +108,9 @@ def study(plan: Plan, out: Path, *, options: StudyOptions = StudyOptions()) -> S
         BusyError: another process works in the folder.
         TrainingError: a run cannot go on.
     """
+    settings = CompareSettings(plan.rounds, plan.confidence, allow_single_seed=len(plan.seeds) == 1)
     _check_names(plan)
+    check_training(options.device)
     dataset, plan = open_photos(plan)
     check_apart(plan.photos, out)
     with locked(out):
@@ -112,14 +122,15 @@ def study(plan: Plan, out: Path, *, options: StudyOptions = StudyOptions()) -> S
         if not len(faces.faces):
             raise DatasetError(
                 f"no face found in the {len(dataset)} images of {dataset.root}: there is nothing to hide; "
-                "look harder with --detector 'default(min_score=0.2)', or give known boxes with "
+                "look harder with --detector 'default(min_score=0.1)', or give known boxes with "
                 "--detector \"oracle(path='boxes.json')\""
             )
         arms = _hide(plan, dataset, faces, out=out, work=work)
         runs = list(_learn(plan, arms, out, options=replace(options, work=work)))
-        settings = CompareSettings(plan.rounds, plan.confidence, allow_single_seed=len(plan.seeds) == 1)
         predictions = [read_predictions(run) for run in runs]
-        compare(predictions, out / "tables", faces=faces, settings=settings, work=work)
+        tables = compare(predictions, out / "tables", faces=faces, settings=settings, work=work)
+        if check is not None:
+            write_checks(out, check(faces, tables))
         return report(out, options=options)
 
 
@@ -142,8 +153,8 @@ def report(out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
             faces=parts.faces,
             original=parts.dataset,
             variants=parts.variants,
-            settings=tomllib.loads((out / PLAN_FILE).read_text()),
-            command=f"sfumato study {out / PLAN_FILE}",
+            settings=_shown(parts.plan, out),
+            command=f"sfumato study {PLAN_FILE}",
             selfcheck=read_checks(out),
         ),
         out,
@@ -183,7 +194,14 @@ def open_photos(plan: Plan) -> tuple[Dataset, Plan]:
         fraction = 0.0 if {"val", "test"} & splits else DEFAULT_VAL_FRACTION
     dataset = read_dataset(plan.photos, val_fraction=fraction, seed=plan.split_seed)
     dataset.need_categories()
-    _ = dataset.evaluation_split
+    evaluated = {sample.label for sample in dataset.subset(dataset.evaluation_split).samples}
+    trained = {sample.label for sample in dataset.subset("train").samples}
+    lacking = [dataset.categories[label] for label in sorted(evaluated - trained)]
+    if lacking:
+        raise DatasetError(
+            f"{dataset.root}: {len(lacking)} categories are evaluated but have nothing to train on "
+            f"('{lacking[0]}' first); add images to train, or remove them"
+        )
     return dataset, replace(plan, val_fraction=fraction)
 
 
@@ -262,12 +280,25 @@ def run_folder(runs: Path, model: str, arm: str, *, seed: int) -> Path:
     return runs / f"{slug(model)}--{slug(arm)}--seed{seed}"
 
 
+def _shown(plan: Plan, out: Path) -> dict[str, Any]:
+    """The plan as the report prints it: a page that is passed on need not tell where things lie here."""
+    shown = tomllib.loads((out / PLAN_FILE).read_text())
+    shown["data"]["photos"] = plan.photos.name
+    return shown
+
+
 def write_checks(out: Path, checks: Sequence[SelfCheck]) -> None:
-    """Leave the results of a self-check in a study's folder; its report shows them from then on."""
-    write_json(out / CHECKS_FILE, [asdict(check) for check in checks])
+    """Leave the results of a self-check in a study's folder; its report shows them while its tables stand."""
+    rows = [asdict(check) for check in checks]
+    write_json(out / CHECKS_FILE, {"tables": read_manifest(out / "tables").key, "checks": rows})
 
 
 def read_checks(out: Path) -> list[SelfCheck] | None:
-    """The results of a self-check that was left in a study's folder, or None."""
+    """The results of a self-check of a study's present tables, or None."""
     path = out / CHECKS_FILE
-    return [SelfCheck(**row) for row in read_json(path)] if path.is_file() else None
+    if not path.is_file():
+        return None
+    left = read_json(path)
+    if left["tables"] != read_manifest(out / "tables").key:
+        return None
+    return [SelfCheck(**row) for row in left["checks"]]

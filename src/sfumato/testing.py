@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sfumato.faces import Faces
 from sfumato.images import Pixels
 from sfumato.obfuscate import Obfuscator
+from sfumato.obfuscate.strength import MAX_CONTRAST, contrast_left
 
 Check = Callable[[Obfuscator], None]
 
@@ -30,30 +31,6 @@ REACH = 0.5
 def picture(height: int = 120, width: int = 160, *, seed: int = 0) -> Pixels:
     """A random picture, (height, width, 3) uint8: hiding must change any part of it."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def grating(face: int) -> tuple[Pixels, Faces]:
-    """Vertical stripes with a period of a quarter of the face, and one square face amid them."""
-    side = 3 * face
-    wave = 127.5 + 120 * np.sin(2 * np.pi * np.arange(side) / (face / 4))
-    pixels = np.broadcast_to(np.rint(wave)[None, :, None], (side, side, 3)).astype(np.uint8)
-    return pixels, Faces.of([[face, face, 2 * face, 2 * face]])
-
-
-def contrast_left(method: Obfuscator, face: int) -> float:
-    """Share of the grating's contrast left inside a face of this many pixels: amplitude after over before.
-
-    The amplitude is that of the grating's own period in the mean row of the face's inner half.
-    """
-    pixels, faces = grating(face)
-    inner = slice(face + face // 4, face + face // 4 + face // 2)  # two whole periods
-
-    def amplitude(image: NDArray[np.uint8]) -> float:
-        row = image[inner, inner, 0].astype(np.float64).mean(axis=0)
-        phase = np.exp(-2j * np.pi * np.arange(len(row)) / (face / 4))
-        return float(abs((row - row.mean()) @ phase))
-
-    return amplitude(method(pixels, faces)) / amplitude(pixels)
 
 
 def check_input_untouched(method: Obfuscator) -> None:
@@ -148,7 +125,7 @@ def check_contrast(method: Obfuscator) -> None:
     """At most 5 % of a grating with a period of a quarter of the face is left, at every size."""
     for face in (24, 48, 96, 192, 384):
         left = contrast_left(method, face)
-        assert left <= 0.05, f"a face of {face} px keeps {left:.1%} of its contrast"
+        assert left <= MAX_CONTRAST, f"a face of {face} px keeps {left:.1%} of its contrast"
 
 
 def check_scales(method: Obfuscator) -> None:

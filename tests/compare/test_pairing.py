@@ -27,6 +27,13 @@ def _four(root: Path, world: World = SMALL) -> list[Predictions]:
     ]
 
 
+def test_arms_of_a_model_have_one_recipe(tmp_path: Path) -> None:
+    items = _four(tmp_path)
+    items[2] = replace(items[2], facts={**items[2].facts, "recipe": "small(epochs=1)"})
+    with pytest.raises(UsageError, match=r"trained with small\(epochs=1\).*compare runs of one recipe"):
+        pair(items)
+
+
 def test_rows_are_paired_by_image_whatever_their_order(tmp_path: Path) -> None:
     items = _four(tmp_path)
     order = np.random.default_rng(0).permutation(len(items[1].table))

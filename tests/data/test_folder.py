@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -81,6 +82,34 @@ def test_impossible_folders_are_refused(tmp_path: Path, names: tuple[str, ...], 
         read_folder(put(tmp_path, *names))
 
 
+def test_links_are_followed_and_end(tmp_path: Path) -> None:
+    put(tmp_path / "photos", "a/1.png", "b/1.png")
+    put(tmp_path / "elsewhere", "1.png", "2.png")
+    (tmp_path / "photos/c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos/a/again").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos/b/gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert [row[0] for row in rows(tmp_path / "photos")] == [
+        "a/1.png",
+        "b/1.png",
+        "b/gone.png",
+        "c/1.png",
+        "c/2.png",
+    ]
+
+
+def test_split_folders_beside_others_are_asked_about(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.png", "val/a/1.png", "extra/a/1.png")
+    with pytest.raises(DatasetError, match="'train' looks like a split, 'extra' beside it does not"):
+        read_folder(tmp_path)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png")
+    (tmp_path / "a/1.png").rename(tmp_path / "a" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DatasetError, match="not valid UTF-8; rename the file"):
+        read_folder(tmp_path)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere: no such folder"):
         read_folder(tmp_path / "nowhere")
@@ -121,7 +150,11 @@ def test_the_fingerprint_follows_images_labels_and_splits(tmp_path: Path) -> Non
     first = read_folder(tmp_path).fingerprint
     assert read_folder(tmp_path).fingerprint == first
     prints = {first, read_folder(tmp_path, val_fraction=0.5).fingerprint}
+    shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-copy")
+    assert read_folder(tmp_path.parent / f"{tmp_path.name}-copy").fingerprint == first
     os.utime(tmp_path / "a/1.png", ns=(1, 1))
+    assert read_folder(tmp_path).fingerprint == first
+    Image.fromarray(drawn(8, 8, seed=9)).save(tmp_path / "a/1.png")
     prints.add(read_folder(tmp_path).fingerprint)
     (tmp_path / "b/1.png").rename(tmp_path / "a/3.png")
     prints.add(read_folder(tmp_path).fingerprint)

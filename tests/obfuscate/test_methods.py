@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sfumato.errors import SpecError, UnknownName
 from sfumato.faces import Faces
 from sfumato.obfuscate import METHODS, Obfuscator
+from sfumato.obfuscate.strength import contrast_left, hides
 from sfumato.specs import to_spec
 from sfumato.testing import (
     HIDING_CHECKS,
     OBFUSCATOR_CHECKS,
     SAFETY_CHECKS,
     check_odd_boxes,
-    contrast_left,
     picture,
 )
 
@@ -113,6 +113,22 @@ def test_study_strength_leaves_what_the_study_left() -> None:
     assert 0.010 < contrast_left(method("study_blur"), 192) < 0.020
 
 
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("none", False),
+        ("study_blur", False),
+        ("blur", True),
+        ("blur(strength=0.02)", False),
+        ("mosaic", True),
+        ("mosaic(blocks=40)", False),
+        ("overlay", True),
+    ],
+)
+def test_only_methods_that_hide_are_shown_to_anybody(text: str, hidden: bool) -> None:
+    assert hides(method(text)) == hidden
+
+
 def test_mosaic_shows_area_means() -> None:
     image = picture(60, 60)
     out = method("mosaic(blocks=3, grow=0.0)")(image, Faces.of([[0, 0, 60, 60]]))
@@ -138,7 +154,7 @@ def test_aliases_and_defaults_are_written_out() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "blur(strength=0)",
+        "blur(strength=0.001)",
         "blur(strenght=1)",
         "mosaic(blocks=0)",
         "overlay(color='red')",

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from sfumato.data import read_dataset
 from sfumato.engines import Work
-from sfumato.errors import DatasetError, OutputExists, UsageError
+from sfumato.errors import DatasetError, ImageError, OutputExists, TableError, UsageError
 from sfumato.images import read_image
 from sfumato.obfuscate import METHODS, obfuscate
 from sfumato.obfuscate.encode import encode, read_source
-from sfumato.records import read_json, read_table
+from sfumato.records import read_json, read_table, write_table
 from sfumato.testing import picture
 from tests.conftest import drawn, face_table
 
@@ -118,7 +119,8 @@ def test_what_cannot_be_read_is_a_row_and_not_in_the_variant(photos: Path, tmp_p
     assert "changed since it was examined" in rows["train/apple/0.jpg"]["error"]
     for image_id in ("train/apple/cut.jpg", "train/apple/gone.jpg", "train/apple/0.jpg"):
         assert not (tmp_path / "v" / image_id).exists()
-        assert image_id not in {sample.image_id for sample in read_dataset(tmp_path / "v").samples}
+        with pytest.raises(ImageError, match="no such file"):
+            read_dataset(tmp_path / "v").read(image_id)
     assert len(rows) == 22
 
 
@@ -147,7 +149,7 @@ def test_a_folder_of_somebody_else_is_never_overwritten(photos: Path, tmp_path: 
     dataset = read_dataset(photos)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("all of it")
-    with pytest.raises(OutputExists, match="not made by Sfumato"):
+    with pytest.raises(OutputExists, match="holds no variant made by Sfumato"):
         obfuscate(
             dataset,
             face_table(dataset, {}),
@@ -156,6 +158,45 @@ def test_a_folder_of_somebody_else_is_never_overwritten(photos: Path, tmp_path: 
             work=Work(1, overwrite=True),
         )
     assert (tmp_path / "mine/thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize("image_id", ["../train/apple/0.jpg", "/etc/0.jpg", ""])
+def test_ids_do_not_lead_out_of_a_variant(photos: Path, tmp_path: Path, image_id: str) -> None:
+    dataset = read_dataset(photos)
+    obfuscate(dataset, face_table(dataset, BOXES), METHODS.build("blur"), tmp_path / "v", work=ONE)
+    table = read_table(tmp_path / "v/images.parquet", variant_schema())
+    rows = table.to_pylist()
+    rows[3]["image_id"] = image_id
+    write_table(tmp_path / "v/images.parquet", pa.Table.from_pylist(rows, schema=table.schema))
+    with pytest.raises(TableError, match="no path below the data set"):
+        read_dataset(tmp_path / "v")
+
+
+def test_a_variant_without_splits_can_be_split(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / f"flat/{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn(16, 16, seed=number)).save(path)
+    dataset = read_dataset(tmp_path / "flat")
+    obfuscate(dataset, face_table(dataset, {}), METHODS.build("blur"), tmp_path / "v", work=ONE)
+    split = read_dataset(tmp_path / "v", val_fraction=0.25)
+    assert split.samples == read_dataset(tmp_path / "flat", val_fraction=0.25).samples
+    assert split.fingerprint != read_dataset(tmp_path / "v").fingerprint
+
+
+def test_frames_that_nobody_examined_are_not_carried_over(photos: Path, tmp_path: Path) -> None:
+    frames = [Image.fromarray(drawn(seed=number)) for number in range(3)]
+    frames[0].save(photos / "val/pear/moving.gif", save_all=True, append_images=frames[1:])
+    dataset = read_dataset(photos)
+    obfuscate(dataset, face_table(dataset, BOXES), METHODS.build("blur"), tmp_path / "v", work=ONE)
+    rows = {
+        row["image_id"]: row
+        for row in read_table(tmp_path / "v/images.parquet", variant_schema()).to_pylist()
+    }
+    assert rows["val/pear/moving.gif"]["written"] == "encoded"
+    assert rows["val/pear/moving.gif"]["note"] == "first of 3 frames kept"
+    with Image.open(tmp_path / "v/val/pear/moving.gif") as written:
+        assert getattr(written, "n_frames", 1) == 1
 
 
 @pytest.mark.parametrize("where", [".", "inside", ".."])
@@ -190,6 +231,7 @@ FORMATS = [
     ("g.png", "P", {}),
     ("h.png", "L", {}),
     ("i.webp", "RGB", {"lossless": True}),
+    ("i2.webp", "RGB", {"lossless": True, "icc_profile": b"x" * 300}),
     ("j.webp", "RGB", {"quality": 80}),
     ("k.bmp", "RGB", {}),
     ("l.tif", "RGB", {}),

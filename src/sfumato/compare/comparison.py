@@ -47,7 +47,7 @@ def compare(
         inputs["faces"] = faces.manifest.key
     key = make_key(KIND, inputs, asdict(settings))
     with locked(out):
-        if prepare_output(out, key, overwrite=work.overwrite):
+        if prepare_output(out, KIND, key, overwrite=work.overwrite):
             return read_tables(out)
         has_faces = None if faces is None else _has_faces(outcomes, faces)
         tables = tabulate(outcomes, has_faces, settings=settings, progress=work.progress)

@@ -80,6 +80,7 @@ def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False)
     rows = _unique(predictions)
     first = next(iter(rows.values()))
     _same_categories(predictions)
+    _same_recipes(predictions)
     _known_labels(first, len(predictions[0].facts["categories"]))
     for row in rows.values():
         _same_images(first, row)
@@ -146,6 +147,18 @@ def _same_categories(predictions: Sequence[Predictions]) -> None:
             raise UsageError(
                 f"{item.folder} and {first.folder} have different categories; "
                 "compare runs on one data set and its variants"
+            )
+
+
+def _same_recipes(predictions: Sequence[Predictions]) -> None:
+    """Arms of a model must differ by their images only."""
+    first: dict[str, Predictions] = {}
+    for item in predictions:
+        other = first.setdefault(str(item.facts["model"]), item)
+        if item.facts.get("recipe") != other.facts.get("recipe"):
+            raise UsageError(
+                f"{item.folder} was trained with {item.facts.get('recipe')}, {other.folder} with "
+                f"{other.facts.get('recipe')}; compare runs of one recipe"
             )
 
 

@@ -65,10 +65,14 @@ BY_CATEGORY_SCHEMA = pa.schema(
         ("top1_ci_low_to_original", pa.float64()),
         ("top1_ci_high_to_original", pa.float64()),
         ("top5_difference_to_original", pa.float64()),
+        ("top5_ci_low_to_original", pa.float64()),
+        ("top5_ci_high_to_original", pa.float64()),
         ("top1_difference_to_none", pa.float64()),
         ("top1_ci_low_to_none", pa.float64()),
         ("top1_ci_high_to_none", pa.float64()),
         ("top5_difference_to_none", pa.float64()),
+        ("top5_ci_low_to_none", pa.float64()),
+        ("top5_ci_high_to_none", pa.float64()),
     ]
 )
 """One row for each model, arm and category, also for a category without images (n_images 0, values null).

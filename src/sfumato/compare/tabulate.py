@@ -229,9 +229,9 @@ def _category_differences(
             continue
         short = item.metric.removesuffix("_accuracy")
         found[f"{short}_difference_to_{item.reference}"] = float(item.weights @ means)
-        if bounds is not None and short == "top1":
-            found[f"top1_ci_low_to_{item.reference}"] = float(bounds[0][number])
-            found[f"top1_ci_high_to_{item.reference}"] = float(bounds[1][number])
+        if bounds is not None:
+            found[f"{short}_ci_low_to_{item.reference}"] = float(bounds[0][number])
+            found[f"{short}_ci_high_to_{item.reference}"] = float(bounds[1][number])
     return found
 
 

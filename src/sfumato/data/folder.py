@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from sfumato.data.dataset import UNLABELLED, Dataset, Sample
@@ -23,6 +23,10 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """Folder names, in lower case, that are read as splits, and what each is called."""
+
+
+_SAMPLED = 2048
+_UNCOMPRESSED = frozenset({".bmp", ".tif", ".tiff"})
 
 
 def read_folder(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Dataset:
@@ -52,23 +56,39 @@ def read_folder(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Data
         raise DatasetError(f"{root}: no image found (looked for .jpg, .jpeg, .png, .webp, .bmp, .tif, .gif)")
     samples, categories = _label(root, ids)
     if val_fraction:
-        samples = _split(root, samples, val_fraction, seed)
+        samples = split_samples(root, samples, val_fraction=val_fraction, seed=seed)
     return Dataset(root, tuple(samples), categories, _fingerprint(root, samples))
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if not name.startswith("."))
+    seen = {root.resolve()}
+    for folder, names, files in os.walk(root, followlinks=True):
+        kept = [name for name in sorted(names) if not name.startswith(".")]
+        names[:] = [
+            name for name in kept if (real := Path(folder, name).resolve()) not in seen and not seen.add(real)
+        ]
         for name in files:
             path = Path(folder, name)
             if is_image(path):
-                yield path.relative_to(root).as_posix()
+                yield _id(root, path)
+
+
+def _id(root: Path, path: Path) -> str:
+    image_id = path.relative_to(root).as_posix()
+    try:
+        image_id.encode()
+    except UnicodeEncodeError as error:
+        shown = image_id.encode("utf-8", "surrogateescape")
+        raise DatasetError(f"{root}: the name {shown!r} is not valid UTF-8; rename the file") from error
+    return image_id
 
 
 def _label(root: Path, ids: list[str]) -> tuple[list[Sample], tuple[str, ...]]:
     tops = {PurePosixPath(image_id).parts[0] for image_id in ids if "/" in image_id}
     flat = any("/" not in image_id for image_id in ids)
     has_splits = bool(tops) and not flat and all(top.lower() in SPLIT_NAMES for top in tops)
+    if not has_splits:
+        _refuse_some_splits(root, ids, tops)
     rows: list[tuple[str, str, str | None]] = []
     for image_id in ids:
         parts = PurePosixPath(image_id).parts
@@ -89,7 +109,24 @@ def _label(root: Path, ids: list[str]) -> tuple[list[Sample], tuple[str, ...]]:
     return samples, tuple(named)
 
 
-def _split(root: Path, samples: list[Sample], fraction: float, seed: int) -> list[Sample]:
+def _refuse_some_splits(root: Path, ids: list[str], tops: set[str]) -> None:
+    """Folders of categories called train or val beside others would be read as categories: ask instead."""
+    nested = {parts[0] for image_id in ids if len(parts := PurePosixPath(image_id).parts) > 2}
+    splits = sorted(top for top in nested if top.lower() in SPLIT_NAMES)
+    others = sorted(tops - set(splits))
+    if splits and others:
+        raise DatasetError(
+            f"{root}: '{splits[0]}' looks like a split, '{others[0]}' beside it does not; "
+            "move one of them away, so that all folders are splits or all are categories"
+        )
+
+
+def split_samples(root: Path, samples: Sequence[Sample], *, val_fraction: float, seed: int) -> list[Sample]:
+    """Samples divided into "train" and "val" within each category; see `read_folder`.
+
+    Raises:
+        UsageError: they are divided already.
+    """
     present = {sample.split for sample in samples}
     if present - {"all", "train"}:
         raise UsageError(
@@ -102,7 +139,7 @@ def _split(root: Path, samples: list[Sample], fraction: float, seed: int) -> lis
     for members in by_label.values():
         members.sort(key=lambda image_id: hashlib.sha256(f"{seed}/{image_id}".encode()).digest())
         # At least one image is held back, and one is left to train on, where there are two.
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        count = min(max(1, round(val_fraction * len(members))), len(members) - 1)
         chosen.update(members[:count])
     return [
         Sample(sample.image_id, "val" if sample.image_id in chosen else "train", sample.label)
@@ -113,7 +150,24 @@ def _split(root: Path, samples: list[Sample], fraction: float, seed: int) -> lis
 def _fingerprint(root: Path, samples: Iterable[Sample]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
-        facts = (root / sample.image_id).stat()
-        row = f"{sample.image_id}\0{sample.split}\0{sample.label}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
-        digest.update(row.encode("utf-8", "surrogateescape"))
+        digest.update(f"{sample.image_id}\0{sample.split}\0{sample.label}\0".encode())
+        digest.update(_content(root / sample.image_id))
     return digest.hexdigest()[:16]
+
+
+def _content(path: Path) -> bytes:
+    """Size, beginning and end of a file: enough to notice a change, cheap for a million files.
+
+    In a compressed picture a change anywhere moves the end or the size; others are taken whole. What a file
+    holds decides, not when it was written, so a copied or checked-out data set has the same fingerprint.
+    """
+    try:
+        with path.open("rb") as file:
+            if path.suffix.lower() in _UNCOMPRESSED:
+                return hashlib.file_digest(file, "sha256").digest()
+            begin = file.read(_SAMPLED)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _SAMPLED))
+            return b"%d\0" % size + begin + file.read(_SAMPLED)
+    except OSError:  # a dangling link: examining it will say so in its row
+        return b"unreadable"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from sfumato.data.dataset import Dataset, Sample
-from sfumato.data.folder import read_folder
-from sfumato.errors import DatasetError, UsageError
+from sfumato.data.folder import read_folder, split_samples
+from sfumato.errors import DatasetError, TableError
 from sfumato.records import MANIFEST, STARTED, read_manifest, read_table
 
 IMAGES_TABLE = "images.parquet"
@@ -31,11 +32,12 @@ width and height are of the upright image in pixels and null where it failed, sh
 def read_dataset(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Dataset:
     """Read a data set: a variant by its table, any other folder by its layout.
 
-    Images that failed when a variant was written are not in it; they stay rows of its table.
+    An image that failed when a variant was written stays a sample of it: it has no file, so whoever reads it
+    gets the failure, and counts agree with those of the original.
 
     Args:
         root: the folder.
-        val_fraction, seed: as `read_folder`; a variant has the splits of its original.
+        val_fraction, seed: as `read_folder`.
 
     Raises:
         DatasetError, UsageError: as `read_folder`; a variant that is not finished.
@@ -47,13 +49,21 @@ def read_dataset(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Dat
         raise DatasetError(f"{root}: an unfinished output of Sfumato; give the command that makes it again")
     if not (root / MANIFEST).is_file() or not (root / IMAGES_TABLE).is_file():
         return read_folder(root, val_fraction=val_fraction, seed=seed)
-    if val_fraction:
-        raise UsageError(f"{root} is a variant and has the splits of its original; leave --val-fraction out")
     manifest = read_manifest(root, kind="variant")
     table = read_table(root / IMAGES_TABLE, IMAGES_SCHEMA)
-    rows = table.select(["image_id", "split", "label", "status"]).to_pylist()
-    samples = [Sample(row["image_id"], row["split"], row["label"]) for row in rows if row["status"] == "ok"]
-    samples.sort(key=lambda sample: sample.image_id)
-    return Dataset(
-        root, tuple(samples), tuple(manifest.facts["categories"]), manifest.key, manifest.facts["arm"]
-    )
+    rows = table.select(["image_id", "split", "label"]).to_pylist()
+    samples = sorted((Sample(**row) for row in rows), key=lambda sample: sample.image_id)
+    _check_ids(root, samples)
+    key = manifest.key
+    if val_fraction:
+        samples = split_samples(root, samples, val_fraction=val_fraction, seed=seed)
+        key = f"{key}/{val_fraction}/{seed}"
+    return Dataset(root, tuple(samples), tuple(manifest.facts["categories"]), key, manifest.facts["arm"])
+
+
+def _check_ids(root: Path, samples: Sequence[Sample]) -> None:
+    """A table may come from anywhere: its ids must not lead out of its folder."""
+    for sample in samples:
+        path = PurePosixPath(sample.image_id)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise TableError(f"{root / IMAGES_TABLE}: '{sample.image_id}' is no path below the data set")

@@ -30,6 +30,16 @@ class Detector(Protocol):
         """
 
 
+def check_min_score(value: float) -> None:
+    """Check a detector's least score.
+
+    Raises:
+        ValueError: it is no number in 0..1.
+    """
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"min_score must be a number in 0..1, not {value!r}")
+
+
 @runtime_checkable
 class DetectorById(Protocol):
     """A detector that also knows images by name: known boxes, responses of a service kept on disk.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sfumato.boxes import area, clip, iou, longer_side
 from sfumato.detect import centerface, retinaface
 from sfumato.detect.candidates import Candidates, joined
+from sfumato.detect.detector import check_min_score
 from sfumato.detect.runtime import Weights
 from sfumato.detect.views import MAX_IOU, Network, View, as_faces, cutout, look, scaled
 from sfumato.faces import Faces
@@ -66,6 +67,9 @@ class SecondLook:
     inputs: ClassVar[dict[str, str]] = {"calibration": str(CALIBRATION)}
 
     min_score: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_min_score(self.min_score)
 
     def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
         """Faces of each image, best first; see `sfumato.detect.Detector`."""

@@ -59,7 +59,7 @@ def detect(dataset: Dataset, detector: Detector, out: Path, *, work: Work = Work
     settings = {"detector": to_spec(detector)}
     key = make_key("faces", inputs, settings)
     with locked(out):
-        if not prepare_output(out, key, overwrite=work.overwrite):
+        if not prepare_output(out, "faces", key, overwrite=work.overwrite):
             rows = map_parts(
                 _Examine(dataset.root, detector), dataset.samples, out, stage="detect", work=work
             )

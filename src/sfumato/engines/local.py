@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sfumato.errors import SfumatoError
 from sfumato.progress import Progress, silent
 from sfumato.records import write_table
 
@@ -104,6 +106,11 @@ def _results(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], work
                     yield from _finished(waiting)
             while waiting:
                 yield from _finished(waiting)
+        except BrokenProcessPool as error:
+            raise SfumatoError(
+                "a worker process was ended from outside, as happens when memory runs out; what is "
+                "finished is kept: give the command again, with fewer --workers"
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()

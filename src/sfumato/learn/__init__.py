@@ -7,7 +7,7 @@ from sfumato.learn.architectures import Architecture, Preprocessing
 from sfumato.learn.catalogue import MODELS, STUDY_MODELS, build_model, find_model
 from sfumato.learn.evaluate import evaluate
 from sfumato.learn.recipes import RECIPES, Recipe, find_recipe
-from sfumato.learn.run import RunConfig, read_config, train
+from sfumato.learn.run import RunConfig, check_training, read_config, train
 
 __all__ = [
     "MODELS",
@@ -18,6 +18,7 @@ __all__ = [
     "Recipe",
     "RunConfig",
     "build_model",
+    "check_training",
     "evaluate",
     "find_model",
     "find_recipe",

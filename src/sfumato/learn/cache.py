@@ -114,7 +114,7 @@ def pack(dataset: Dataset, split: str, *, shorter_side: int, root: Path, work: W
     key = make_key("cache", {"dataset": dataset.fingerprint}, settings)
     folder = root / f"{key}-{split}-{shorter_side}"
     with _waiting(folder):
-        if not prepare_output(folder, key, overwrite=True):
+        if not prepare_output(folder, "cache", key, overwrite=True):
             samples = dataset.subset(split).samples
             index = _decode(dataset, samples, folder, shorter_side=shorter_side, work=work)
             write_table(folder / INDEX, index)

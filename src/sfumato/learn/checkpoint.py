@@ -81,12 +81,23 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
     # Not through `write_atomic`: the file may be as large as memory, so it is not put together there.
     temporary = path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
     try:
-        save_file(tensors, temporary, metadata={"format": "pt", **metadata})
+        try:
+            save_file(tensors, temporary, metadata={"format": "pt", **metadata})
+        except SafetensorError as error:  # which does not say what the system said
+            raise TrainingError(f"{path}: cannot be written; is the disk full? ({error})") from error
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes its files private
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

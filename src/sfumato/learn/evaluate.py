@@ -91,7 +91,7 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; none of the last fou
     # Half precision makes equal scores out of different ones, which changes ranks.
     runtime = replace(choose_runtime(device), bf16=False)
     with locked(out):
-        if not prepare_output(out, key, overwrite=work.overwrite):
+        if not prepare_output(out, KIND, key, overwrite=work.overwrite):
             images = _packed(run, manifest, dataset, cache=cache, work=work)
             table = _predict(_Model(run, manifest, runtime), images, out, keep_scores=keep_scores, work=work)
             write_table(out / PREDICTIONS, table)

@@ -153,7 +153,8 @@ STUDY = Recipe(
     weight_decay=1e-4,
     label_smoothing=0.0,
 )
-"""The settings of Yang et al. 2022: those of PyTorch's ImageNet example."""
+"""The settings of Yang et al. 2022: those of PyTorch's ImageNet example. One difference: training crops are
+cut from the cached picture, whose shorter side is 256 px, so small crops are enlarged more."""
 
 SMALL = Recipe(
     name="small",

@@ -11,7 +11,7 @@ from sfumato.data import Dataset
 from sfumato.engines import Work
 from sfumato.errors import DatasetError
 from sfumato.learn.cache import Packed, pack, packed_side
-from sfumato.learn.operators import import_torch
+from sfumato.learn.operators import import_torch, import_torchvision
 from sfumato.learn.recipes import SMALL, Recipe, recipe_from
 from sfumato.records import (
     Manifest,
@@ -90,7 +90,7 @@ def train(
         return out
     training = _start(dataset, config)
     with locked(out):
-        if not prepare_output(out, key, overwrite=work.overwrite):
+        if not prepare_output(out, KIND, key, overwrite=work.overwrite):
             side = packed_side(training.preprocessing.image_size, config.recipe.resize_ratio)
             root = out.parent / ".cache" if cache is None else cache
             images = pack(dataset, "train", shorter_side=side, root=root, work=work)
@@ -103,6 +103,19 @@ def train(
             finish(out, Manifest(KIND, key, inputs, settings, counts, facts, versions()))
             (out / CHECKPOINT).unlink(missing_ok=True)
     return out
+
+
+def check_training(device: str = "auto") -> None:
+    """Check that this machine can train, before anything else takes time.
+
+    Raises:
+        MissingExtra: torch or torchvision is not installed.
+        UsageError: an unknown device, or one that is not there.
+    """
+    import_torchvision()
+    from sfumato.learn.device import choose_runtime
+
+    choose_runtime(device)
 
 
 def read_config(run: Path) -> RunConfig:

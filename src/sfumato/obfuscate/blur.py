@@ -38,8 +38,8 @@ class Blur:
     grow: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.strength <= 2:
-            raise ValueError(f"strength must be above 0 and at most 2, not {self.strength}")
+        if not 0.02 <= self.strength <= 2:
+            raise ValueError(f"strength must be in 0.02..2, not {self.strength}")
         if not 0 <= self.grow <= 1:
             raise ValueError(f"grow must be in 0..1, not {self.grow}")
 

@@ -96,7 +96,7 @@ def _options(image: PillowImage.Image, file_format: str, path: Path) -> dict[str
     if file_format == "JPEG":
         options |= _jpeg_options(image)
     elif file_format == "WEBP":
-        lossless = b"VP8L" in path.read_bytes()[:64]
+        lossless = _is_lossless_webp(path.read_bytes())
         options |= {"lossless": True} if lossless else {"quality": _WEBP_QUALITY}
     elif file_format == "TIFF":
         options["compression"] = "tiff_lzw"
@@ -117,15 +117,49 @@ def _jpeg_options(image: PillowImage.Image) -> dict[str, Any]:
     }
 
 
+def _is_lossless_webp(data: bytes) -> bool:
+    """Whether the first picture chunk of a RIFF container is a lossless one ("VP8L")."""
+    at = 12
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+        if name == b"ANMF":  # an animation: its frames hold the pictures, after a header of 16 bytes
+            return data[at + 24 : at + 28] == b"VP8L"
+        at += 8 + size + size % 2
+    return False
+
+
+def has_more_frames(path: Path) -> bool:
+    """Whether a file holds more than the one picture that is looked at: frames, pages, previews.
+
+    Raises:
+        ImageError: the file cannot be opened.
+    """
+    try:
+        with PillowImage.open(path) as image:
+            return int(getattr(image, "n_frames", 1)) > 1
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"{path}: cannot be decoded ({error})") from error
+
+
 def _note(image: PillowImage.Image) -> str:
     lost = []
     if getattr(image, "n_frames", 1) > 1:
         lost.append(f"first of {getattr(image, 'n_frames', 1)} frames kept")
+    if image.format == "PNG" and image.mode in {"RGB", "RGBA", "LA"} and _png_depth(image) == 16:
+        lost.append("16-bit levels written with 8 bits")
     if image.mode.startswith("I") or image.mode == "F":
         lost.append(f"{image.mode} levels written with 8 bits")
     if image.mode == "CMYK":
         lost.append("CMYK written as RGB")
     return "; ".join(lost)
+
+
+def _png_depth(image: PillowImage.Image) -> int:
+    """Bits a channel, which Pillow does not tell for coloured PNGs: byte 24 of the file."""
+    with Path(getattr(image, "filename", "")).open("rb") as file:
+        return file.read(25)[24]
 
 
 def _plain_number_pair(value: Any) -> bool:

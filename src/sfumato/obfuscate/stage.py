@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
 from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import DatasetError, ImageError, UsageError
 from sfumato.faces import Faces, FaceTable
-from sfumato.obfuscate.encode import encode, read_source
+from sfumato.obfuscate.encode import encode, has_more_frames, read_source
 from sfumato.obfuscate.method import Obfuscator
 from sfumato.records import (
     Manifest,
@@ -52,7 +51,8 @@ def obfuscate(
 ) -> Manifest:
     """Write a variant of a data set into `out`; resumes unfinished work, skips finished.
 
-    Images without faces are copied byte for byte. Images with faces are decoded, changed and encoded in their
+    Images without faces are copied byte for byte, but for files of several frames or pages, of which only the
+    first was examined and is written. Images with faces are decoded, changed and encoded in their
     own format; for the control arm `none` too, so that arms differ by the hiding only. An image that cannot
     be read, that nobody examined, or that changed since it was examined, is a row with status "failed" and
     its reason, and is *not* in the variant: nothing unobfuscated is written under a variant's name.
@@ -75,7 +75,7 @@ def obfuscate(
     settings = {"method": to_spec(method)}
     key = make_key("variant", {"dataset": dataset.fingerprint, "faces": faces.manifest.key}, settings)
     with locked(out):
-        if not prepare_output(out, key, overwrite=work.overwrite):
+        if not prepare_output(out, "variant", key, overwrite=work.overwrite):
             jobs = [_job(sample, faces) for sample in dataset.samples]
             task = partial(_write_images, dataset, method, out)
             table = map_parts(task, jobs, out, stage=f"obfuscate {method.name}", work=work)
@@ -138,7 +138,8 @@ def _write_image(dataset: Dataset, method: Obfuscator, out: Path, job: _Job) -> 
             row | {"status": "ok"} | _write(dataset.path(sample.image_id), out / sample.image_id, job, method)
         )
     except ImageError as error:
-        return row | {"status": "failed", "error": str(error)}
+        # The table is meant to be passed on: no path of this machine in it.
+        return row | {"status": "failed", "error": str(error).replace(f"{dataset.root}/", "")}
 
 
 def _write(source_path: Path, target: Path, job: _Job, method: Obfuscator) -> dict[str, Any]:
@@ -148,11 +149,9 @@ def _write(source_path: Path, target: Path, job: _Job, method: Obfuscator) -> di
         raise ImageError(f"{source_path}: cannot be read ({error.strerror})") from error
     if changed:
         raise ImageError(f"{source_path}: changed since it was examined; detect faces again")
-    if not len(job.faces):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(source_path, temporary)
-        temporary.replace(target)
+    # Only the first frame was examined: the others are not carried over unseen.
+    if not len(job.faces) and not has_more_frames(source_path):
+        write_atomic(target, source_path.read_bytes(), durable=False)
         return {"sha256": job.sha256, "written": "copied"}
     source = read_source(source_path)
     data = encode(source, method(source.rgb, job.faces))
@@ -165,6 +164,7 @@ def _write(source_path: Path, target: Path, job: _Job, method: Obfuscator) -> di
 def _close(faces: FaceTable, table: pa.Table, out: Path) -> None:
     errors = table["error"].drop_null()
     if len(errors) == len(table):
+        clear_parts(out)  # what was wrong may be put right: the next call tries again
         raise DatasetError(f"{out}: none of the {len(table)} images could be written; the first: {errors[0]}")
     write_table(out / "images.parquet", _with_sizes(table, faces))
     clear_parts(out)

@@ -32,8 +32,9 @@ class StudyBlur:
     def __call__(self, image: Pixels, faces: Faces) -> Pixels:
         """The picture with all faces blurred by the published formula."""
         boxes = faces.xyxy[(faces.xyxy[:, 0] < faces.xyxy[:, 2]) & (faces.xyxy[:, 1] < faces.xyxy[:, 3])]
-        # The script computes in Python floats: float64 keeps its roundings.
-        exact = boxes.astype(np.float64)
+        # The script computes in Python floats. Boxes are kept as float32: three decimals of them are the
+        # numbers that were written down.
+        exact = np.round(boxes.astype(np.float64), 3)
         if not len(exact):
             return image.copy()
         sides = (exact[:, 2:] - exact[:, :2]).max(axis=1)

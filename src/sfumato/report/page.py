@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from sfumato.compare import Tables, is_obfuscated, judge, read_tables
+from sfumato.compare import Tables, is_crossed, is_obfuscated, judge, read_tables, short_name
 from sfumato.compare.tables import write_csv
-from sfumato.errors import MissingExtra
+from sfumato.errors import MissingExtra, UsageError
+from sfumato.obfuscate import METHODS, hides
 from sfumato.records import write_atomic
 from sfumato.report.charts import Chart, category_charts, difference_charts, faces_chart
 from sfumato.report.face_facts import FaceFacts, face_facts
@@ -63,13 +64,15 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
         "faces": list(faces_chart(facts)),
     }
     files = _write_files(out / FILES, _tables(tables, facts, failed), charts)
+    shown = _shown(source, show_originals=show_originals)
     context = {
         "source": source,
         "verdict": judge(tables),
         "charts": charts,
         "files": files,
         "show_originals": show_originals,
-        "examples": examples(source.faces, _shown(source, show_originals=show_originals)),
+        "examples": examples(source.faces, shown),
+        "withheld": [short_name(arm) for arm in source.variants if is_obfuscated(arm) and arm not in shown],
         "failed": failed.slice(0, FAILURES_SHOWN).to_pylist(),
         "n_failed": len(failed),
         **_comparison_context(comparison),
@@ -81,11 +84,21 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
 
 
 def _shown(source: ReportInputs, *, show_originals: bool) -> dict[str, Any]:
-    hidden = {arm: data for arm, data in source.variants.items() if is_obfuscated(arm)}
+    hidden = {arm: data for arm, data in source.variants.items() if _may_be_shown(arm)}
     if not show_originals:
         return hidden
     plain = {arm: data for arm, data in source.variants.items() if arm not in hidden and arm != "original"}
     return {"original": source.original, **plain, **hidden}
+
+
+def _may_be_shown(arm: str) -> bool:
+    """Whether an arm's pictures may be seen by anybody: weak methods leave faces that can be recognised."""
+    if not is_obfuscated(arm) or is_crossed(arm):
+        return False
+    try:
+        return hides(METHODS.build(arm))
+    except UsageError:  # of a plug-in that is not installed here
+        return False
 
 
 def _tables(tables: Tables, facts: FaceFacts, failed: pa.Table) -> dict[str, pa.Table]:
@@ -107,7 +120,9 @@ def _write_files(
         write_atomic(folder / f"{chart.name}.svg", chart.svg)
     written = [f"{name}.csv" for name in tables] + [f"{chart.name}.svg" for chart in drawn]
     for path in folder.iterdir():
-        if path.name not in written:  # of an earlier report with more arms or categories
+        if (
+            path.suffix in {".csv", ".svg"} and path.name not in written
+        ):  # of an earlier report with more arms or categories
             path.unlink()
     return written
 
