@@ -9,7 +9,6 @@ processor time of one thread, decoding included; two worker processes do twice a
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,23 +18,13 @@ import cv2
 import numpy as np
 
 from sfumato.detect import DETECTORS, score
-from sfumato.detect.score import IGNORE, matched_truth
+from sfumato.detect.score import matched_truth
 from sfumato.detect.second_look import examine
 from sfumato.faces import Faces
+from sfumato.faces.gold import IGNORE, read_gold
 from sfumato.images import Pixels, read_image
 
 Find = Callable[[Sequence[Pixels]], list[Faces]]
-
-
-def read_gold(path: Path) -> dict[str, Faces]:
-    """Known faces by file name; boxes to ignore have the kind "ignore"."""
-    return {
-        name: Faces.of(
-            [[face[end] for end in ("x0", "y0", "x1", "y1")] for face in record["faces"]],
-            kind=[IGNORE if face["ignore"] else "face" for face in record["faces"]],
-        )
-        for name, record in json.loads(path.read_text())["images"].items()
-    }
 
 
 def shrunk(image: Pixels, long_side: int) -> tuple[Pixels, float]:

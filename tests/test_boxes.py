@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from sfumato import boxes as geometry
 from sfumato.errors import BoxError
@@ -92,6 +93,6 @@ def test_grow_and_round() -> None:
         ([[5, 0, 4, 1]], "ends before it starts"),
     ],
 )
-def test_what_is_no_box_is_refused(values: list[object], message: str) -> None:
+def test_what_is_no_box_is_refused(values: ArrayLike, message: str) -> None:
     with pytest.raises(BoxError, match=message):
         geometry.as_boxes(values)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -43,21 +44,23 @@ def boxes(tmp_path: Path, photos: Path) -> Path:
     return tmp_path / "boxes.json"
 
 
+def command_names() -> list[str]:
+    """Every command as typed: "detect", "faces stats"."""
+    names = []
+    for group in app.registered_groups:
+        prefix = f"{group.name} " if isinstance(group.name, str) else ""
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            names.append(prefix + str(command.name or getattr(command.callback, "__name__", "")))
+    return names
+
+
 def test_every_command_has_help_and_an_example(run: Run) -> None:
-    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
-    assert {
-        "study",
-        "demo",
-        "detect",
-        "obfuscate",
-        "train",
-        "evaluate",
-        "compare",
-        "report",
-        "plugins",
-    } <= set(names)
+    names = command_names()
+    stages = {"study", "demo", "detect", "obfuscate", "train", "evaluate", "compare", "report", "plugins"}
+    assert stages | {"faces stats", "faces score", "faces import", "faces export"} <= set(names)
     for name in names:
-        code, out, _ = run(name, "--help")
+        code, out, _ = run(*name.split(), "--help")
         assert code == 0
         assert f"Example: sfumato {name}" in " ".join(out.split())
 
@@ -113,6 +116,44 @@ def test_failed_images_exit_3_and_are_named(run: Run, photos: Path) -> None:
     assert json.loads(out)["counts"]["failed"] == 1
     assert list(json.loads(out)["failed"]) == ["val/pear/0.jpg"]
     assert "1 image(s) failed and are left out; val/pear/0.jpg" in err
+
+
+def test_boxes_come_and_go(run: Run, photos: Path, boxes: Path, tmp_path: Path) -> None:
+    code, out, err = run("faces", "import", boxes, "--dataset", photos, "--out", "faces", "-q")
+    assert code == 0, err
+    assert out.startswith("faces: 20 images, 20 ok, 0 failed, 10 faces")
+    code, out, _ = run("faces", "export", "faces", "--format", "coco", "--out", "coco.json")
+    assert (code, out) == (0, "coco.json: 20 images, 10 faces\n")
+    code, out, err = run(
+        "faces", "import", "coco.json", "-f", "coco", "--dataset", photos, "--out", "again", "-q"
+    )
+    assert code == 0, err
+    code, out, _ = run(
+        "faces", "score", "again", "--truth", boxes, "--dataset", photos, "--out", "score", "--json"
+    )
+    assert code == 0
+    assert {
+        row["value"] for row in json.loads(out)["metrics"] if row["metric"] in ("recall", "precision")
+    } == {1.0}
+    code, out, _ = run("faces", "stats", "faces", "--out", "statistics")
+    assert code == 0
+    assert (tmp_path / "statistics").is_dir()
+    (tmp_path / "rules.toml").write_text('[[keep]]\nimage = "train/*"\n')
+    code, out, _ = run("obfuscate", photos, "--faces", "faces", "--select", "rules.toml", "--out", "v", "-q")
+    assert (code, out) == (0, "v: 20 images, 16 copied, 4 encoded, 0 failed, 4 faces\n")
+
+
+def test_known_boxes_that_cannot_be_right_are_refused(run: Run, photos: Path, tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = [{"url": "0.jpg", "bboxes": []}]
+    (tmp_path / "boxes.json").write_text(json.dumps(records))
+    code, _, err = run("detect", photos, "--out", "f", "--detector", "oracle(path='boxes.json')", "-q")
+    assert code == 1
+    assert "the record '0.jpg' may be of 'train/apple/0.jpg' or of 'train/pear/0.jpg'" in err
+    records = [{"url": "train/apple/0.jpg", "bboxes": [{"x0": 500, "y0": 0, "x1": 520, "y1": 20}]}]
+    (tmp_path / "outside.json").write_text(json.dumps(records))
+    code, _, err = run("detect", photos, "--out", "g", "--detector", "oracle(path='outside.json')", "-q")
+    assert code == 1
+    assert "lies outside its 64 x 48 pixels" in err
 
 
 def one_category(tmp_path: Path) -> Path:
@@ -226,4 +267,5 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     assert names["methods"] == ["blur", "mosaic", "none", "overlay", "study_blur"]
     assert names["detectors"] == ["centerface", "default", "oracle", "retinaface"]
     assert {"resnet18", "small_resnet", "vgg19"} <= set(names["models"])
+    assert {"study", "coco", "yolo", "wider", "csv"} <= set(names["formats"])
     assert names["recipes"] == ["small", "study", "tiny"]

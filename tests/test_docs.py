@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.cli import app
 from sfumato.compare.tables import SCHEMAS
 from sfumato.faces import FACES_SCHEMA
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA
 from sfumato.predictions import PREDICTIONS_SCHEMA
 from sfumato.specs import to_spec
+from tests.test_cli import command_names
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +26,7 @@ def test_every_column_is_documented() -> None:
 
 
 def test_every_command_in_the_documents_exists() -> None:
-    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    known = {name.split()[0] for name in command_names()}
     for document in DOCUMENTS:
         named = set(re.findall(r"^(?:\.venv/bin/)?sfumato (\w+)", document.read_text(), re.MULTILINE))
         assert named <= known, document.name

@@ -190,9 +190,10 @@ def _checked(path: Path, values: dict[str, Any]) -> Plan:
     for name, value in values.items():
         if name != "photos" and not _fits(value, *_TYPES[name]):
             raise UsageError(f"{path}: {name} = {value!r} cannot be; it needs {_TYPES[name][2]}")
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     try:
-        return Plan(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        )
+        return Plan(**fields)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error

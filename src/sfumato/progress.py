@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -37,7 +37,7 @@ class Bars:
 
     def __init__(self) -> None:
         self._stage: str | None = None
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Draw the stage's progress; a new stage closes the bar of the one before."""
@@ -53,10 +53,10 @@ class Bars:
         self._bar = None
 
 
-def _bar(stage: str, done: int, total: int) -> tqdm[None]:
+def _bar(stage: str, done: int, total: int) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
-    return tqdm(
+    bar: tqdm[NoReturn] = tqdm(
         desc=stage,
         total=total,
         initial=done,  # resumed work does not count into the rate
@@ -65,3 +65,4 @@ def _bar(stage: str, done: int, total: int) -> tqdm[None]:
         dynamic_ncols=True,
         unit="",
     )
+    return bar

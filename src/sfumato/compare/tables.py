@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
 
-from sfumato.records import Manifest, read_manifest, read_table, write_atomic, write_table
+from sfumato.records import Manifest, read_manifest, read_table, write_csv, write_table
 
 KIND = "tables"
 
@@ -142,10 +141,3 @@ def write_tables(folder: Path, tables: Tables) -> None:
     for name, table in tables.named().items():
         write_table(folder / f"{name}.parquet", table)
         write_csv(folder / f"{name}.csv", table)
-
-
-def write_csv(path: Path, table: pa.Table) -> None:
-    """Write a table as CSV with a header line, atomically; null is an empty field."""
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(table, sink)
-    write_atomic(path, sink.getvalue().to_pybytes())

@@ -61,12 +61,12 @@ def read_folder(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Data
 
 
 def _walk(root: Path) -> Iterator[str]:
-    seen = {root.resolve()}
+    seen: set[Path] = set()
     for folder, names, files in os.walk(root, followlinks=True):
-        kept = [name for name in sorted(names) if not name.startswith(".")]
-        names[:] = [
-            name for name in kept if (real := Path(folder, name).resolve()) not in seen and not seen.add(real)
-        ]
+        # A folder that links lead to twice, or back to one above it, is read once.
+        seen.add(Path(folder).resolve())
+        names[:] = [name for name in sorted(names) if not name.startswith(".")]
+        names[:] = [name for name in names if Path(folder, name).resolve() not in seen]
         for name in files:
             path = Path(folder, name)
             if is_image(path):

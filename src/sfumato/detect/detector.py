@@ -44,8 +44,15 @@ def check_min_score(value: float) -> None:
 class DetectorById(Protocol):
     """A detector that also knows images by name: known boxes, responses of a service kept on disk.
 
-    Where a detector has this method, the stage calls it instead.
+    Where a detector has these methods, the stage calls them instead.
     """
+
+    def check_ids(self, image_ids: Sequence[str]) -> None:
+        """Check, before any image is examined, that what is known fits all of their ids.
+
+        Raises:
+            SfumatoError: it does not.
+        """
 
     def of_image(self, image_id: str, image: Pixels) -> Faces:
         """The faces of the image with this id.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar
 
+from sfumato.boxes import area, clip
 from sfumato.errors import ImageError, TableError, UsageError
 from sfumato.faces import Faces, read_known_boxes
+from sfumato.faces.names import NameIndex
 from sfumato.images import Pixels
 from sfumato.records import file_sha256, read_manifest
 
@@ -52,42 +54,56 @@ class Oracle:
         """
         raise UsageError("the oracle knows images by id, not by their pixels; call of_image")
 
-    def of_image(self, image_id: str, image: Pixels) -> Faces:  # noqa: ARG002  the protocol's
-        """The known faces of an image; the pixels are not looked at.
+    def check_ids(self, image_ids: Sequence[str]) -> None:
+        """Check that no record would serve two images: one of them would pass for examined.
 
         Raises:
-            ImageError: no record for this id, or several that could be meant.
+            TableError: a record does; or the file cannot be read.
+        """
+        known = _known(self.path, _changed(self.path))
+        served: dict[str, str] = {}
+        for image_id in image_ids:
+            for url in known.urls(image_id):
+                other = served.setdefault(url, image_id)
+                if other != image_id:
+                    raise TableError(
+                        f"{self.path}: the record '{url}' may be of '{other}' or of '{image_id}'; "
+                        "give it the whole path below the data set"
+                    )
+
+    def of_image(self, image_id: str, image: Pixels) -> Faces:
+        """The known faces of an image; of the pixels only their number is looked at.
+
+        Raises:
+            ImageError: no record for this id, several that could be meant, or a box outside the picture.
             TableError, ManifestError: the file cannot be read.
         """
         known = _known(self.path, _changed(self.path))
-        if image_id in known.exact:
-            return known.exact[image_id]
-        urls = known.alike(image_id)
-        if len(urls) == 1:
-            return known.exact[urls[0]]
+        urls = known.urls(image_id)
         if not urls:
             raise ImageError(f"{self.path} has no record of {image_id}")
-        raise ImageError(
-            f"{self.path} has {len(urls)} records that may be of {image_id}: {', '.join(urls[:3])}"
-        )
+        if len(urls) > 1:
+            listed = ", ".join(urls[:3])
+            raise ImageError(f"{self.path} has {len(urls)} records that may be of {image_id}: {listed}")
+        faces = known.exact[urls[0]]
+        height, width = image.shape[:2]
+        outside = area(clip(faces.xyxy, width, height)) <= 0
+        if outside.any():
+            box = faces.xyxy[outside][0].tolist()
+            raise ImageError(
+                f"{self.path}: box {box} of {image_id} lies outside its {width} x {height} pixels"
+            )
+        return faces
 
 
 @dataclass(frozen=True)
 class _Known:
     exact: Mapping[str, Faces]
-    by_name: Mapping[str, tuple[str, ...]]
+    names: NameIndex
 
-    def alike(self, image_id: str) -> list[str]:
-        """Urls that end with the id, or that it ends with; the longest common ends only."""
-        parts = PurePosixPath(image_id).parts
-        found: dict[str, int] = {}
-        for url in self.by_name.get(PurePosixPath(image_id).name, ()):
-            other = PurePosixPath(url).parts
-            shared = min(len(parts), len(other))
-            if parts[-shared:] == other[-shared:]:
-                found[url] = shared
-        longest = max(found.values(), default=0)
-        return sorted(url for url, shared in found.items() if shared == longest)
+    def urls(self, image_id: str) -> list[str]:
+        """Records that may be of an image: its own id, else those that end alike."""
+        return [image_id] if image_id in self.exact else self.names.alike(image_id)
 
 
 def _changed(path: str) -> int:
@@ -100,7 +116,4 @@ def _changed(path: str) -> int:
 @lru_cache(maxsize=4)
 def _known(path: str, changed: int) -> _Known:  # noqa: ARG001  a file that changes is read again
     exact = read_known_boxes(Path(path))
-    by_name: dict[str, list[str]] = {}
-    for url in exact:
-        by_name.setdefault(PurePosixPath(url).name, []).append(url)
-    return _Known(exact, {name: tuple(urls) for name, urls in by_name.items()})
+    return _Known(exact, NameIndex(exact))

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from sfumato.boxes import area, intersection, iou, longer_side, match
 from sfumato.faces import Faces
-
-IGNORE = "ignore"
-"""Kind of a known box where a detector is neither rewarded nor punished."""
+from sfumato.faces.gold import IGNORE
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def matched_truth(
         For each found face the row of its known face, or -1; and whether it counts, that is, was not dropped
         because of a box to ignore.
     """
-    counts = _counts(truth, min_size)
+    counts = counting(truth, min_size)
     order = np.argsort(-found.score, kind="stable")
     rows = np.flatnonzero(counts)
     partner = np.full(len(found), -1, dtype=np.int64)
@@ -109,14 +107,15 @@ def matched_truth(
     return partner, (partner >= 0) | ~(near | inside)
 
 
-def _counts(truth: Faces, min_size: float) -> NDArray[np.bool_]:
+def counting(truth: Faces, min_size: float) -> NDArray[np.bool_]:
+    """Which known faces count: not of kind "ignore", and at least `min_size` pixels long; shape (n,)."""
     ignored = np.array([kind == IGNORE for kind in truth.kind], dtype=bool)
     return ~ignored & (longer_side(truth.xyxy) >= min_size)
 
 
 def _count(found: Faces, truth: Faces, min_iou: float, min_size: float) -> tuple[int, int, int]:
     partner, counted = matched_truth(found, truth, min_iou=min_iou, min_size=min_size)
-    return int(_counts(truth, min_size).sum()), int(counted.sum()), int((partner >= 0).sum())
+    return int(counting(truth, min_size).sum()), int(counted.sum()), int((partner >= 0).sum())
 
 
 def _share(part: int, whole: int) -> float:

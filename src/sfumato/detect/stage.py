@@ -60,6 +60,8 @@ def detect(dataset: Dataset, detector: Detector, out: Path, *, work: Work = Work
     key = make_key("faces", inputs, settings)
     with locked(out):
         if not prepare_output(out, "faces", key, overwrite=work.overwrite):
+            if isinstance(detector, DetectorById):
+                detector.check_ids([sample.image_id for sample in dataset.samples])
             rows = map_parts(
                 _Examine(dataset.root, detector), dataset.samples, out, stage="detect", work=work
             )

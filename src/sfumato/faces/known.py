@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from sfumato.errors import BoxError, TableError
+import numpy as np
+
+from sfumato.faces.exchange.annotations import Annotations
+from sfumato.faces.exchange.study import StudyJson
 from sfumato.faces.record import Faces
 from sfumato.faces.table import read_faces
 
@@ -26,20 +27,34 @@ def read_known_boxes(path: Path) -> Mapping[str, Faces]:
     if path.is_dir():
         table = read_faces(path)
         return {image_id: table.of(image_id) for image_id, status in table.status.items() if status == "ok"}
-    try:
-        records = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise TableError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(records, list):
-        raise TableError(f"{path}: expected a list of records with url and bboxes")
-    return dict(_record(path, number, record) for number, record in enumerate(records))
+    return _Known(StudyJson().read(path))
 
 
-def _record(path: Path, number: int, record: Any) -> tuple[str, Faces]:
-    try:
-        boxes = [[box["x0"], box["y0"], box["x1"], box["y1"]] for box in record["bboxes"]]
-        return str(record["url"]), Faces.of(boxes, source=path.name)
-    except (KeyError, TypeError, ValueError, BoxError) as error:
-        raise TableError(f"{path}: record {number} is not of the form url, bboxes ({error})") from error
+_NONE = Faces.of()
+
+
+class _Known(Mapping[str, Faces]):
+    """Faces by name, made when asked for: a million records take columns, not a million objects."""
+
+    def __init__(self, annotations: Annotations) -> None:
+        self._annotations = annotations
+        self._row = {name: row for row, name in enumerate(annotations.names)}
+        self._starts = np.searchsorted(annotations.owner, np.arange(len(annotations) + 1))
+
+    def __getitem__(self, name: str) -> Faces:
+        whole, row = self._annotations, self._row[name]
+        start, end = int(self._starts[row]), int(self._starts[row + 1])
+        if start == end:
+            return _NONE
+        return Faces.of(
+            whole.xyxy[start:end],
+            whole.score[start:end],
+            kind=whole.kind[start:end],
+            source=whole.origin,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)

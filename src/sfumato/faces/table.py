@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sfumato.data.variant import IMAGES_SCHEMA
 from sfumato.faces.record import Faces
@@ -81,10 +82,12 @@ class FaceTable:
 
     @cached_property
     def _rows(self) -> Mapping[str, np.ndarray[Any, Any]]:
-        ids = np.asarray(self.faces["image_id"].to_pylist(), dtype=object)
-        order = np.argsort(ids, kind="stable") if len(ids) else np.zeros(0, dtype=np.int64)
-        names, starts = np.unique(ids[order].astype(str), return_index=True)
-        return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=False)) if len(names) else {}
+        # Arrow's own encoding: fixed-width text of NumPy would cost more memory, and loses a NUL at the end.
+        ids = pc.dictionary_encode(self.faces["image_id"].combine_chunks())
+        names, codes = ids.dictionary.to_pylist(), ids.indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+        return dict(zip(names, np.split(order, ends[:-1]), strict=False))
 
     @cached_property
     def _arrays(self) -> Faces:
@@ -99,8 +102,11 @@ class FaceTable:
 
     def of(self, image_id: str) -> Faces:
         """The faces of one image; none where the table has no row for it."""
-        rows = self._rows.get(image_id)
-        return Faces.of() if rows is None else self._arrays[rows]
+        return self._arrays[self.rows_of(image_id)]
+
+    def rows_of(self, image_id: str) -> np.ndarray[Any, Any]:
+        """Rows of `faces` that are of one image, shape (n,), in order."""
+        return self._rows.get(image_id, np.zeros(0, dtype=np.int64))
 
     def image_ids_with_faces(self) -> set[str]:
         """Ids of images that have at least one face."""

@@ -12,10 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from sfumato.compare import Tables, is_crossed, is_obfuscated, judge, read_tables, short_name
-from sfumato.compare.tables import write_csv
 from sfumato.errors import MissingExtra, UsageError
 from sfumato.obfuscate import METHODS, hides
-from sfumato.records import write_atomic
+from sfumato.records import write_atomic, write_csv
 from sfumato.report.charts import Chart, category_charts, difference_charts, faces_chart
 from sfumato.report.face_facts import FaceFacts, face_facts
 from sfumato.report.failures import failures

@@ -20,7 +20,7 @@ except ImportError as error:  # pragma: no cover - the test environment has it
 INK, PALE, ACCENT = "#1d2430", "#c9ced6", "#a3341f"
 WIDTH = 5.6  # inches
 _ROW = 0.27  # inches that a row of a plot takes
-_STYLE = {
+STYLE = {
     "svg.hashsalt": "sfumato",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
@@ -34,6 +34,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.spines.left": False,
 }
+"""Settings of matplotlib that every plot is drawn with."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Estimate:
 
 def changes_plot(rows: Sequence[Estimate], xlabel: str) -> bytes:
     """Changes with their intervals, one below the other; filled where the interval excludes zero."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _canvas(len(rows))
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         for place, row in enumerate(rows):
@@ -81,12 +82,12 @@ def changes_plot(rows: Sequence[Estimate], xlabel: str) -> bytes:
             )
         _label_rows(axes, [row.label for row in rows])
         axes.set_xlabel(xlabel)
-        return _svg(figure)
+        return svg_bytes(figure)
 
 
 def shares_plot(labels: Sequence[str], shares: Sequence[float], xlabel: str) -> bytes:
     """Shares (fractions) as bars from 0 to 100 percent, with the number at the end of each."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _canvas(len(labels))
         axes.barh(range(len(labels)), [100 * share for share in shares], color="#7a8699", height=0.62)
         for place, share in enumerate(shares):
@@ -95,7 +96,7 @@ def shares_plot(labels: Sequence[str], shares: Sequence[float], xlabel: str) -> 
         axes.set_xticks(range(0, 101, 20))
         _label_rows(axes, labels)
         axes.set_xlabel(xlabel)
-        return _svg(figure)
+        return svg_bytes(figure)
 
 
 def _canvas(n_rows: int) -> tuple[Any, Any]:
@@ -115,7 +116,8 @@ def _label_rows(axes: Any, labels: Sequence[str]) -> None:
     axes.set_ylim(len(shown) - 0.4, -0.6)
 
 
-def _svg(figure: Any) -> bytes:
+def svg_bytes(figure: Any) -> bytes:
+    """A figure as SVG, without the date and whatever else would change its bytes; draw it within `STYLE`."""
     sink = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the table beside the plot has it right.

@@ -1,56 +1,33 @@
-"""The command line: one thin function a command. Heavy imports stay inside the commands.
-
-Results go to standard output, progress and remarks to standard error. Exit codes: 0 done, 1 failed,
-2 wrong usage, 3 done, but some images failed.
-"""
+"""The whole flow, and one command for each of its stages. Heavy imports stay inside the commands."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import traceback
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-import sfumato
-from sfumato.errors import SfumatoError, UsageError
-
-if TYPE_CHECKING:
-    from sfumato.engines import Work
-    from sfumato.study import Study
-
-FAILED, SOME_IMAGES_FAILED, INTERRUPTED = 1, 3, 130
-
-app = typer.Typer(
-    name="sfumato",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Find and hide the faces in a labelled image data set, and measure what that costs.",
-    epilog="Any command takes --debug, which shows the traceback of an error.",
+from sfumato.cli.options import (
+    FAILED,
+    SOME_IMAGES_FAILED,
+    Detector,
+    Device,
+    Json,
+    Out,
+    Overwrite,
+    Photos,
+    Quiet,
+    SplitSeed,
+    ValFraction,
+    Workers,
+    make_work,
+    say,
+    say_done,
+    say_study,
 )
+from sfumato.errors import UsageError
 
-Photos = Annotated[
-    Path, typer.Argument(help="Folder of images: split/category/image, category/image, or flat.")
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core by default.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an output that Sfumato made from something else.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-ValFraction = Annotated[
-    float | None, typer.Option(help="Share of each category held back where there is no val or test split.")
-]
-SplitSeed = Annotated[int, typer.Option(help="Seed of that choice.")]
-Detector = Annotated[str, typer.Option(help="How to find faces (see sfumato plugins).")]
+app = typer.Typer()
 
 
 @app.command()
@@ -99,8 +76,8 @@ def study(
         val_fraction=val_fraction,
         split_seed=split_seed,
     )
-    options = StudyOptions(_work(workers, quiet=quiet), device, show_originals)
-    _print_study(run_study(plan, folder, options=options), as_json=as_json)
+    options = StudyOptions(make_work(workers, quiet=quiet), device, show_originals)
+    say_study(run_study(plan, folder, options=options), as_json=as_json)
 
 
 @app.command()
@@ -119,10 +96,10 @@ def demo(
     from sfumato.demo import demo as run_demo
     from sfumato.study import StudyOptions
 
-    result, checks = run_demo(out, seed=seed, options=StudyOptions(_work(workers, quiet=quiet), device))
+    result, checks = run_demo(out, seed=seed, options=StudyOptions(make_work(workers, quiet=quiet), device))
     for check in checks:
         typer.echo(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.detail}", err=True)
-    _print_study(result, as_json=as_json)
+    say_study(result, as_json=as_json)
     if not all(check.passed for check in checks):
         raise typer.Exit(FAILED)
 
@@ -148,10 +125,12 @@ def detect(
     from sfumato.detect import detect as run_detect
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
-    table = run_detect(dataset, DETECTORS.build(detector), out, work=_work(workers, overwrite, quiet=quiet))
+    table = run_detect(
+        dataset, DETECTORS.build(detector), out, work=make_work(workers, overwrite, quiet=quiet)
+    )
     if not len(table.faces):
         typer.echo(f"sfumato: no face found in {len(dataset)} images", err=True)
-    _done(out, table.manifest.counts, table.errors, as_json=as_json)
+    say_done(out, table.manifest.counts, table.errors, as_json=as_json)
 
 
 @app.command()
@@ -162,6 +141,9 @@ def obfuscate(
     method: Annotated[
         str, typer.Option("--method", "-m", help="How to hide (see sfumato plugins).")
     ] = "blur",
+    select: Annotated[
+        Path | None, typer.Option(help="TOML or JSON of rules: which faces to hide, which to leave alone.")
+    ] = None,
     val_fraction: ValFraction = None,
     split_seed: SplitSeed = 0,
     workers: Workers = None,
@@ -175,13 +157,17 @@ def obfuscate(
     """
     from sfumato.data import read_dataset
     from sfumato.faces import read_faces
+    from sfumato.faces.selection import read_selection, select_faces
     from sfumato.obfuscate import METHODS, read_failures
     from sfumato.obfuscate import obfuscate as run_obfuscate
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
-    work = _work(workers, overwrite, quiet=quiet)
-    manifest = run_obfuscate(dataset, read_faces(faces), METHODS.build(method), out, work=work)
-    _done(out, manifest.counts, read_failures(out), as_json=as_json)
+    work = make_work(workers, overwrite, quiet=quiet)
+    table = read_faces(faces)
+    if select is not None:
+        table = select_faces(table, read_selection(select))
+    manifest = run_obfuscate(dataset, table, METHODS.build(method), out, work=work)
+    say_done(out, manifest.counts, read_failures(out), as_json=as_json)
 
 
 @app.command()
@@ -222,10 +208,10 @@ def train(
         dataset,
         config,
         run_folder(out, model, dataset.arm, seed=seed),
-        work=_work(workers, overwrite, quiet=quiet),
+        work=make_work(workers, overwrite, quiet=quiet),
     )
     counts = read_manifest(run, kind="run").counts
-    _done(run, counts, {}, as_json=as_json)
+    say_done(run, counts, {}, as_json=as_json)
     if counts["n_failed"]:
         typer.echo(f"sfumato: {counts['n_failed']} image(s) failed and were not trained on", err=True)
         raise typer.Exit(SOME_IMAGES_FAILED)
@@ -266,12 +252,12 @@ def evaluate(
         folder,
         keep_scores=keep_scores,
         device=device,
-        work=_work(workers, overwrite, quiet=quiet),
+        work=make_work(workers, overwrite, quiet=quiet),
     )
     made = read_predictions(folder)
     counts = {key: made.facts[key] for key in ("n_images", "n_failed")}
     rows = made.table.select(["image_id", "error"]).to_pylist()
-    _done(folder, counts, {row["image_id"]: row["error"] for row in rows if row["error"]}, as_json=as_json)
+    say_done(folder, counts, {row["image_id"]: row["error"] for row in rows if row["error"]}, as_json=as_json)
 
 
 @app.command()
@@ -306,10 +292,10 @@ def compare(
         out,
         faces=read_faces(faces) if faces else None,
         settings=CompareSettings(rounds=rounds, allow_single_seed=allow_single_seed),
-        work=_work(1, overwrite, quiet=quiet),
+        work=make_work(1, overwrite, quiet=quiet),
     )
     verdict = judge(tables)
-    _print(
+    say(
         {"tables": str(out), "verdict": verdict.headline},
         verdict.headline + f"\ntables: {out}",
         as_json=as_json,
@@ -331,102 +317,21 @@ def report(
     from sfumato.study import StudyOptions
     from sfumato.study import report as run_report
 
-    _print_study(run_report(folder, options=StudyOptions(show_originals=show_originals)), as_json=as_json)
+    say_study(run_report(folder, options=StudyOptions(show_originals=show_originals)), as_json=as_json)
 
 
 @app.command()
 def plugins(as_json: Json = False) -> None:
-    """List the methods, detectors, models and recipes that can be named.
+    """List the methods, detectors, box formats, models and recipes that can be named.
 
     Example: sfumato plugins
     """
     from sfumato.detect import DETECTORS
+    from sfumato.faces.exchange import FORMATS
     from sfumato.learn import MODELS, RECIPES
     from sfumato.obfuscate import METHODS
 
-    names = {"methods": METHODS.names(), "detectors": DETECTORS.names()}
+    names = {"methods": METHODS.names(), "detectors": DETECTORS.names(), "formats": FORMATS.names()}
     names |= {"models": MODELS.names(), "recipes": sorted(RECIPES)}
     text = "\n".join(f"{kind}: {', '.join(known)}" for kind, known in names.items())
-    _print(names, f"{text}\n(models: timm's names too, where timm is installed)", as_json=as_json)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"sfumato {sfumato.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _program(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-def _work(workers: int | None, overwrite: bool = False, *, quiet: bool) -> Work:
-    from sfumato.engines import Work
-    from sfumato.progress import Bars, silent
-
-    return Work(workers, silent if quiet else Bars(), overwrite)
-
-
-def _print(value: Any, text: str, *, as_json: bool) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str) if as_json else text)
-
-
-def _done(out: Path, counts: Mapping[str, Any], failed: Mapping[str, str], *, as_json: bool) -> None:
-    """Print where a stage's result lies and its counts; say what failed, and exit 3 if anything did."""
-    summary = ", ".join(
-        f"{value} {key.removeprefix('n_').replace('_', ' ')}" for key, value in counts.items()
-    )
-    _print({"out": str(out), "counts": counts, "failed": failed}, f"{out}: {summary}", as_json=as_json)
-    _say_failed(failed)
-
-
-def _say_failed(failed: Mapping[str, str]) -> None:
-    if failed:
-        first = next(iter(failed.items()))
-        typer.echo(
-            f"sfumato: {len(failed)} image(s) failed and are left out; {first[0]}: {first[1]}", err=True
-        )
-        raise typer.Exit(SOME_IMAGES_FAILED)
-
-
-def _print_study(result: Study, *, as_json: bool) -> None:
-    value = {"report": str(result.report), "verdict": result.verdict.headline, "failed": result.failed}
-    _print(value, f"{result.verdict.headline}\nreport: {result.report}", as_json=as_json)
-    _say_failed(result.failed)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. An error is one line, with --debug its traceback too."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    try:
-        app([item for item in given if item != "--debug"], prog_name="sfumato")
-    except SystemExit as ended:  # how Typer ends, having said what was wrong with the arguments
-        if isinstance(ended.__context__, typer.Abort):
-            typer.echo("sfumato: interrupted; the same command goes on from here", err=True)
-            return INTERRUPTED
-        return ended.code if isinstance(ended.code, int) else 0
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        typer.echo(f"sfumato: {_one_line(error)}", err=True)
-        return error.exit_code if isinstance(error, SfumatoError) else FAILED
-    return 0
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, SfumatoError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f": {error.filename}" if error.filename else ""
-        return (
-            f"{os.strerror(error.errno)}{where}; what is finished is kept, the same command goes on from here"
-        )
-    if isinstance(error, MemoryError):
-        return "out of memory; try fewer --workers"
-    return f"unexpected {type(error).__name__}: {error} (run again with --debug and report it)"
+    say(names, f"{text}\n(models: timm's names too, where timm is installed)", as_json=as_json)

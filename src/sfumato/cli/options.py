@@ -1,0 +1,72 @@
+"""What commands share: options that mean the same everywhere, and how results and failures are said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sfumato.engines import Work
+    from sfumato.study import Study
+
+FAILED, SOME_IMAGES_FAILED, INTERRUPTED = 1, 3, 130
+
+Photos = Annotated[
+    Path, typer.Argument(help="Folder of images: split/category/image, category/image, or flat.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core by default.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output that Sfumato made from something else.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+ValFraction = Annotated[
+    float | None, typer.Option(help="Share of each category held back where there is no val or test split.")
+]
+SplitSeed = Annotated[int, typer.Option(help="Seed of that choice.")]
+Detector = Annotated[str, typer.Option(help="How to find faces (see sfumato plugins).")]
+
+
+def make_work(workers: int | None, overwrite: bool = False, *, quiet: bool) -> Work:
+    """How a stage works, with bars on standard error unless quiet."""
+    from sfumato.engines import Work
+    from sfumato.progress import Bars, silent
+
+    return Work(workers, silent if quiet else Bars(), overwrite)
+
+
+def say(value: Any, text: str, *, as_json: bool) -> None:
+    """Print a result, as JSON or as text."""
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str) if as_json else text)
+
+
+def say_done(out: Path, counts: Mapping[str, Any], failed: Mapping[str, str], *, as_json: bool) -> None:
+    """Print where a stage's result lies and its counts; say what failed, and exit 3 if anything did."""
+    summary = ", ".join(
+        f"{value} {key.removeprefix('n_').replace('_', ' ')}" for key, value in counts.items()
+    )
+    say({"out": str(out), "counts": counts, "failed": failed}, f"{out}: {summary}", as_json=as_json)
+    say_failed(failed)
+
+
+def say_failed(failed: Mapping[str, str]) -> None:
+    """Say what failed, if anything did, and exit 3."""
+    if failed:
+        first = next(iter(failed.items()))
+        typer.echo(
+            f"sfumato: {len(failed)} image(s) failed and are left out; {first[0]}: {first[1]}", err=True
+        )
+        raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+def say_study(result: Study, *, as_json: bool) -> None:
+    """Print a study's verdict and where its report lies; say what failed, and exit 3 if anything did."""
+    value = {"report": str(result.report), "verdict": result.verdict.headline, "failed": result.failed}
+    say(value, f"{result.verdict.headline}\nreport: {result.report}", as_json=as_json)
+    say_failed(result.failed)

@@ -1,0 +1,156 @@
+"""Which faces to hide: rules as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfumato.data import read_dataset
+from sfumato.errors import TableError, UsageError
+from sfumato.faces import Faces, FaceTable
+from sfumato.faces.selection import Keep, Selection, read_selection, select_faces
+from tests.conftest import face_table
+
+SIZE = (200, 100)
+FACES = Faces.of(
+    [[0, 0, 10, 20], [50, 50, 90, 90], [100, 0, 200, 100]],
+    [0.25, 0.5, 1.0],
+    kind=("face", "photo", "face"),
+)
+
+
+def left(selection: Selection, image_id: str = "val/a.jpg") -> list[int]:
+    """Rows of the faces that are to be hidden."""
+    hidden = selection.apply(FACES, image_id, SIZE).xyxy.tolist()
+    return [row for row, box in enumerate(FACES.xyxy.tolist()) if box in hidden]
+
+
+@pytest.mark.parametrize(
+    ("rules", "hidden"),
+    [
+        ({}, [0, 1, 2]),
+        ({"min_size": 20}, [0, 1, 2]),
+        ({"min_size": 20.5}, [1, 2]),
+        ({"min_share": 0.08}, [1, 2]),
+        ({"min_share": 0.5}, [2]),
+        ({"min_score": 0.5}, [1, 2]),
+        ({"kinds": ["photo"]}, [1]),
+        ({"kinds": ["face"], "min_score": 0.9}, [2]),
+        ({"keep": [{"image": "val/a.jpg"}]}, []),
+        ({"keep": [{"image": "val/*"}]}, []),
+        ({"keep": [{"image": "train/*"}]}, [0, 1, 2]),
+        ({"keep": [{"region": [60, 60, 80, 80]}]}, [0, 2]),
+        ({"keep": [{"region": [0, 0, 0.5, 1], "relative": True}]}, [2]),
+        ({"keep": [{"region": [0, 0, 0.5, 1]}]}, [0, 1, 2]),
+        ({"keep": [{"region": [70, 70, 80, 80]}]}, [0, 2]),
+        ({"keep": [{"region": [60, 60, 70, 70]}]}, [0, 1, 2]),
+        ({"keep": [{"region": [0, 0, 9, 19]}, {"region": [140, 40, 160, 60]}]}, [1]),
+        ({"keep": [{"image": "train/*", "region": [0, 0, 200, 100]}]}, [0, 1, 2]),
+    ],
+)
+def test_rules_choose_faces(rules: dict[str, Any], hidden: list[int]) -> None:
+    assert left(Selection.from_dict(rules)) == hidden
+
+
+def test_an_id_with_brackets_is_itself() -> None:
+    assert left(Selection(keep=(Keep("val/a[1].jpg"),)), "val/a[1].jpg") == []
+    assert left(Selection(keep=(Keep("val/a[1].jpg"),)), "val/a1.jpg") == []
+    assert left(Selection(keep=(Keep("val/a[1].jpg"),)), "val/a2.jpg") == [0, 1, 2]
+
+
+share = st.floats(0, 1)
+region = st.tuples(share, share, share, share).map(
+    lambda r: (min(r[0], r[1]), min(r[2], r[3]), max(r[:2]), max(r[2:]))
+)
+selections = st.builds(
+    Selection,
+    min_size=st.floats(0, 100),
+    min_share=share,
+    min_score=share,
+    kinds=st.lists(st.sampled_from(["face", "photo"]), max_size=2).map(tuple),
+    keep=st.lists(
+        st.builds(Keep, st.sampled_from(["*", "val/*", "train/a.jpg"]), st.none() | region, st.booleans()),
+        max_size=3,
+    ).map(tuple),
+)
+
+
+@given(selections)
+def test_rules_survive_a_file(selection: Selection) -> None:
+    assert Selection.from_dict(json.loads(json.dumps(selection.to_dict()))) == selection
+
+
+@given(selections)
+def test_choosing_twice_chooses_no_further(selection: Selection) -> None:
+    once = selection.apply(FACES, "val/a.jpg", SIZE)
+    assert np.array_equal(selection.apply(once, "val/a.jpg", SIZE).xyxy, once.xyxy)
+    assert len(selection.apply(Faces.of(), "val/a.jpg", SIZE)) == 0
+
+
+def test_a_table_is_cut_to_the_faces_to_hide(photos: Path) -> None:
+    first, second = "train/apple/0.jpg", "val/pear/2.jpg"
+    boxes = {second: [[1, 1, 4, 4], [2, 2, 30, 30]], first: [[0, 0, 40, 40], [5, 5, 8, 8]]}
+    table = face_table(read_dataset(photos), boxes)
+    cut = select_faces(
+        table, Selection(min_size=10, keep=(Keep("train/*", (0, 0, 0.5, 0.5), relative=True),))
+    )
+    assert cut.of(first).xyxy.tolist() == []
+    assert cut.of(second).xyxy.tolist() == [[2, 2, 30, 30]]
+    assert cut.status == table.status
+    assert cut.manifest.counts["faces_left_visible"] == 3
+    assert cut.manifest.key != table.manifest.key
+    assert select_faces(table, Selection()) is table
+    bare = table.images.set_column(3, "width", pa.nulls(len(table.images), pa.int32()))
+    with pytest.raises(TableError, match="faces but no size"):
+        select_faces(FaceTable(table.faces, bare, table.manifest), Selection(min_size=1))
+
+
+def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(
+        'min_size = 12\nkinds = ["face"]\n'
+        '[[keep]]\nimage = "val/*"\nregion = [0.1, 0.2, 0.4, 0.5]\nrelative = true\n'
+    )
+    expected = Selection(
+        min_size=12, kinds=("face",), keep=(Keep("val/*", (0.1, 0.2, 0.4, 0.5), relative=True),)
+    )
+    assert read_selection(tmp_path / "s.toml") == expected
+    (tmp_path / "s.json").write_text(json.dumps(expected.to_dict()))
+    assert read_selection(tmp_path / "s.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("min_size =", r"s\.toml: "),
+        ("smallest = 3", "there is no 'smallest'; known: min_size"),
+        ("min_size = -1", "min_size is at least 0"),
+        ("min_score = 1.5", "min_score is at least 0 and at most 1"),
+        ("min_share = nan", "min_share"),
+        ('kinds = "face"', "kinds is a list"),
+        ('min_size = "large"', r"s\.toml: "),
+        ("keep = [3]", r"s\.toml: "),
+        ('keep = [{picture = "a"}]', "there is no 'picture'; known: image, region, relative"),
+        ("keep = [{region = [1, 2, 3]}]", "a region is x0, y0, x1, y1"),
+        ("keep = [{region = [9, 0, 1, 1]}]", "a region ends before it starts"),
+    ],
+)
+def test_broken_rules_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "s.toml").write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_selection(tmp_path / "s.toml")
+    assert str(tmp_path / "s.toml") in str(caught.value)
+
+
+def test_a_file_of_rules_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml: cannot be read"):
+        read_selection(tmp_path / "none.toml")
+    (tmp_path / "s.json").write_text("[]")
+    with pytest.raises(UsageError, match="expected an object"):
+        read_selection(tmp_path / "s.json")
