@@ -16,6 +16,7 @@ from sfumato.demo import MIN_FACE, self_check
 from sfumato.detect import DETECTORS, detect, score
 from sfumato.engines import Work
 from sfumato.faces import Faces, FaceTable
+from sfumato.records import Manifest, write_manifest
 from sfumato.study import read_checks, write_checks
 
 ARM = "blur(strength=0.2, grow=0.1)"
@@ -102,5 +103,8 @@ def test_a_blind_detector_and_a_jumpy_one_fail(truth: PlantedTruth, known: FaceT
 def test_checks_stay_with_the_study(truth: PlantedTruth, known: FaceTable, tmp_path: Path) -> None:
     assert read_checks(tmp_path) is None
     checks = self_check(truth, known, tables(losses(truth, pair=(0.5, 0.5))))
+    write_manifest(tmp_path / "tables", Manifest("tables", "first", {}, {}))
     write_checks(tmp_path, checks)
     assert read_checks(tmp_path) == checks
+    write_manifest(tmp_path / "tables", Manifest("tables", "other", {}, {}))
+    assert read_checks(tmp_path) is None  # they were of other tables

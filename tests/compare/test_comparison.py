@@ -75,7 +75,7 @@ def test_an_unfinished_comparison_is_made_anew(tmp_path: Path) -> None:
     whole = compare(predictions, tmp_path / "out", settings=FAST)
     manifest = tmp_path / "out" / "manifest.json"
     assert whole.manifest is not None
-    (tmp_path / "out" / ".started").write_text(whole.manifest.key)
+    (tmp_path / "out" / ".started").write_text(f"tables {whole.manifest.key}")
     manifest.unlink()
     with pytest.raises(ManifestError):
         read_tables(tmp_path / "out")

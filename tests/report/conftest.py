@@ -9,7 +9,7 @@ from sfumato.report import ReportInputs, SelfCheck
 from tests.compare.synthetic import BLUR, NONE, World
 from tests.report.study import make_study
 
-OVERLAY = "overlay(colour='black')"
+OVERLAY = "overlay(color=0, grow=0.1)"
 HOSTILE = "<img src=x onerror=alert(1)> & $co"
 """A category that somebody named to break a page."""
 
