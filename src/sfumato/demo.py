@@ -14,6 +14,8 @@ from sfumato.plan import CONTROL, Plan
 from sfumato.report import SelfCheck
 from sfumato.study import Study, StudyOptions, read_checks, study
 
+EPOCHS = 8
+"""With fewer, the planted pair is the first thing that a network fails to learn."""
 MIN_FACE = 24.0
 """Longer side in pixels from which a planted face must be found."""
 MIN_RECALL = 0.95
@@ -40,7 +42,9 @@ def demo(
         As `sfumato.study.study`.
     """
     truth = write_planted(out / "photos", seed=seed)
-    plan = Plan(out / "photos", arms=("blur", "overlay"), models=("small_resnet",), seeds=(0, 1))
+    plan = Plan(
+        out / "photos", arms=("blur", "overlay"), models=("small_resnet",), seeds=(0, 1)
+    ).with_changes(change={"epochs": EPOCHS})
     made = study(plan, out / "study", options=options, check=partial(self_check, truth))
     return made, read_checks(out / "study") or []
 
