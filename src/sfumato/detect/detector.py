@@ -40,6 +40,16 @@ def check_min_score(value: float) -> None:
         raise ValueError(f"min_score must be a number in 0..1, not {value!r}")
 
 
+def check_long_side(value: int) -> None:
+    """Check the longer side to which a detector scales an image.
+
+    Raises:
+        ValueError: it is no whole number of at least 32 pixels.
+    """
+    if not isinstance(value, int) or value < 32:
+        raise ValueError(f"long_side must be 32 or more whole pixels, not {value!r}")
+
+
 @runtime_checkable
 class DetectorById(Protocol):
     """A detector that also knows images by name: known boxes, responses of a service kept on disk.

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from sfumato.detect.candidates import Candidates
-from sfumato.detect.detector import check_min_score
+from sfumato.detect.detector import check_long_side, check_min_score
 from sfumato.detect.runtime import Tensor, Weights, session
 from sfumato.detect.views import Batch, Network, single_pass
 from sfumato.faces import Faces
@@ -52,8 +52,7 @@ class RetinaFace:
 
     def __post_init__(self) -> None:
         check_min_score(self.min_score)
-        if not isinstance(self.long_side, int) or self.long_side < 32:
-            raise ValueError(f"long_side must be 32 or more whole pixels, not {self.long_side!r}")
+        check_long_side(self.long_side)
 
     def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
         """Faces of each image; see `sfumato.detect.Detector`."""
