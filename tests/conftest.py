@@ -61,7 +61,8 @@ def face_table(
             height, width = dataset.read(sample.image_id).shape[:2]
             images.append(base | digest | {"status": "ok", "width": width, "height": height})
     face_rows, image_rows = tables(faces, images)
-    return FaceTable(face_rows, image_rows, Manifest("faces", f"test-{len(faces)}", {}, {}))
+    facts = {"categories": list(dataset.categories)}
+    return FaceTable(face_rows, image_rows, Manifest("faces", f"test-{len(faces)}", {}, {}, facts=facts))
 
 
 @pytest.hookimpl(wrapper=True)

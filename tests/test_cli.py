@@ -183,7 +183,7 @@ MESSAGES = [
     (
         "study photos --out s --detector eyes",
         2,
-        "unknown detector 'eyes'; known: centerface, default, oracle, retinaface",
+        "unknown detector 'eyes'; known: balanced, centerface, default, fast, high-recall, oracle",
     ),
     ("study photos --out s --val-fraction 0.5", 2, "has the splits train, val already"),
     ("study none.toml", 2, "none.toml: cannot be read"),
@@ -265,7 +265,14 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     assert code == 0
     names = json.loads(out)
     assert names["methods"] == ["blur", "mosaic", "none", "overlay", "study_blur"]
-    assert names["detectors"] == ["centerface", "default", "oracle", "retinaface"]
+    detectors = {item["name"]: item for item in names["detectors"]}
+    assert list(detectors)[:3] == ["fast", "balanced", "high-recall"]
+    assert {"centerface", "retinaface", "yunet", "scrfd", "uniface", "oracle"} <= set(detectors)
+    assert {item["licence"] for item in detectors["balanced"]["weights"]} == {"MIT"}
+    assert detectors["yunet"]["note"] == "no weights of yunet come with Sfumato; give path='file.onnx'"
+    code, text, _ = run("plugins")
+    assert "weights CenterFace: MIT, RetinaFace-MobileNet0.25: MIT" in text
+    assert "face recall 0." in text
     assert {"resnet18", "small_resnet", "vgg19"} <= set(names["models"])
     assert {"study", "coco", "yolo", "wider", "csv"} <= set(names["formats"])
     assert names["recipes"] == ["small", "study", "tiny"]

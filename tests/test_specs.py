@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
@@ -95,3 +95,43 @@ def test_a_name_used_twice_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
         SpecError, match=r"provided twice: tests\.test_specs:Thing and tests\.test_specs:Thing"
     ):
         CATALOGUE.names()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("big-thing", "thing(size=9)"),
+        ("big_thing", "thing(size=9)"),
+        ("big-thing(size=4)", "thing(size=4)"),
+        ("widget(size=2)", "thing(size=2)"),
+    ],
+)
+def test_an_alias_may_be_a_spec_that_is_overridden(text: str, expected: str) -> None:
+    catalogue = replace(CATALOGUE, aliases={**CATALOGUE.aliases, "big_thing": "thing(size=9)"})
+    assert specs.to_spec(catalogue.build(text)) == expected
+    with pytest.raises(UnknownName, match="known: big-thing, thing"):
+        catalogue.build("none")
+
+
+def doubled(size: int, by: int = 2) -> int:
+    return size * by
+
+
+def made(spec: specs.Spec, function: Any, provider: str) -> Any:
+    return spec, function, provider
+
+
+def test_a_plain_function_is_made_an_object_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("twice", "tests.test_specs:doubled", "sfumato.nothing")
+    monkeypatch.setattr(specs, "entry_points", lambda group: [entry])
+    catalogue = replace(CATALOGUE, from_function="tests.test_specs:made")
+    spec, function, provider = catalogue.build("twice(by=3)")
+    assert (str(spec), function, provider) == ("twice(by=3)", doubled, "tests.test_specs:doubled")
+    assert CATALOGUE.build("twice(size=3)") == 6
+
+
+def test_an_object_may_bring_its_own_spec() -> None:
+    class Own:
+        spec = specs.Spec("own", {"a": 1})
+
+    assert specs.to_spec(Own()) == "own(a=1)"

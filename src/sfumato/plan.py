@@ -25,7 +25,7 @@ _COMMENTS = {
     "photos": "folder of the images: split/category/image or category/image",
     "val_fraction": "share of each category held back for evaluation; 0 takes the splits that are there",
     "split_seed": "of that choice",
-    "detector": "see `sfumato plugins`; oracle(path='boxes.json') takes known boxes instead",
+    "detector": "fast, balanced, high-recall or another; oracle(path='boxes.json') takes known boxes",
     "arms": "what to compare; original and none (decoded and written, nothing hidden) are always there",
     "models": "see `sfumato plugins`",
     "seeds": "every model is trained on every arm once for each",
@@ -64,7 +64,7 @@ class Plan:
     photos: Path
     val_fraction: float | None = None
     split_seed: int = 0
-    detector: str = "default"
+    detector: str = "balanced"
     arms: tuple[str, ...] = ("blur", "overlay")
     models: tuple[str, ...] = ("resnet18",)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -105,7 +105,7 @@ def slug(text: str) -> str:
 def _absolute(detector: str) -> str:
     """A detector's spec with an absolute path in it, since a plan is run again from other folders."""
     spec = parse(detector)
-    if "path" not in spec.options:
+    if not spec.options.get("path"):
         return detector
     return str(Spec(spec.name, {**spec.options, "path": str(Path(str(spec.options["path"])).absolute())}))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import FunctionType
 from typing import Any
 
 from sfumato.errors import SpecError, UnknownName
@@ -31,13 +32,14 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """Parse `name` or `name(key=literal, ...)`.
+    """Parse `name` or `name(key=literal, ...)`; hyphens in the name stand for underscores.
 
     Raises:
         SpecError: anything else: positional arguments, expressions, broken syntax.
     """
+    name, bracket, rest = text.strip().partition("(")
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = ast.parse(name.replace("-", "_") + bracket + rest, mode="eval").body
         if isinstance(node, ast.Name):
             return Spec(node.id, {})
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
@@ -55,7 +57,13 @@ def _keyword(item: ast.keyword) -> str:
 
 
 def to_spec(value: Any) -> str:
-    """Write a dataclass that has a class attribute `name` as a spec with every default in it."""
+    """Write an object as a spec with every default in it.
+
+    Args:
+        value: a dataclass that has a class attribute `name`, or anything with a `spec`.
+    """
+    if isinstance(getattr(value, "spec", None), Spec):
+        return str(value.spec)
     options = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     return str(Spec(value.name, options))
 
@@ -68,17 +76,39 @@ class Catalogue:
         kind: what is named, for messages ("method", "detector", "model").
         group: entry-point group in which other packages register theirs.
         builtins: name to "module:attribute"; imported on use only.
-        aliases: other words that people type.
+        aliases: other words that people type, each short for a name or a whole spec.
+        from_function: "module:attribute" of what makes an object of a plug-in that is a plain function; it is
+            called with the spec, the function and who provides it. Empty where plug-ins must be classes.
     """
 
     kind: str
     group: str
     builtins: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    from_function: str = ""
 
     def names(self) -> list[str]:
         """Every known name, sorted, aliases left out."""
         return sorted({*self.builtins, *self._plugins()})
+
+    def provider(self, name: str) -> str:
+        """Who provides a name: "sfumato", or a package with its version."""
+        entry = self._plugins().get(self.expand(name).name)
+        if entry is None:
+            return "sfumato"
+        return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+    def expand(self, text: str) -> Spec:
+        """The spec that a text stands for: an alias is written out, what the text adds overrides it.
+
+        Raises:
+            SpecError: as `parse`.
+        """
+        spec = parse(text)
+        if spec.name not in self.aliases:
+            return spec
+        meant = parse(self.aliases[spec.name])
+        return Spec(meant.name, {**meant.options, **spec.options})
 
     def load(self, name: str) -> Callable[..., Any]:
         """The class or function that the name stands for.
@@ -87,16 +117,14 @@ class Catalogue:
             UnknownName: nobody provides it; the message lists the known names.
             SpecError: two packages provide it; the message names both.
         """
-        name = self.aliases.get(name, name)
+        name = self.expand(name).name
         plugins = self._plugins()
         if name not in self.builtins and name not in plugins:
-            raise UnknownName(self.kind, name, {*self.builtins, *plugins})
+            raise UnknownName(self.kind, name, {*self.builtins, *plugins, *self._presets()})
         if name in plugins:
             found: Callable[..., Any] = plugins[name].load()
             return found
-        module, attribute = self.builtins[name].split(":")
-        loaded: Callable[..., Any] = getattr(import_module(module), attribute)
-        return loaded
+        return _imported(self.builtins[name])
 
     def build(self, text: str) -> Any:
         """Build the object that a spec string describes.
@@ -104,12 +132,18 @@ class Catalogue:
         Raises:
             SpecError, UnknownName: as `parse` and `load`; also an option that the target refuses.
         """
-        spec = parse(text)
+        spec = self.expand(text)
         factory = self.load(spec.name)
         try:
+            if self.from_function and isinstance(factory, FunctionType):
+                return _imported(self.from_function)(spec, factory, self.provider(spec.name))
             return factory(**spec.options)
         except (TypeError, ValueError) as error:
             raise SpecError(f"cannot build {self.kind} '{text}': {error}") from error
+
+    def _presets(self) -> list[str]:
+        """Aliases that say more than another name: worth naming beside the names."""
+        return [alias.replace("_", "-") for alias, meant in self.aliases.items() if "(" in meant]
 
     def _plugins(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
@@ -120,3 +154,10 @@ class Catalogue:
                 raise SpecError(f"{self.kind} '{entry.name}' is provided twice: {first} and {entry.value}")
             found[entry.name] = entry
         return found
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    """What "module:attribute" stands for."""
+    module, attribute = place.split(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found

@@ -118,11 +118,13 @@ def study(
         write_plan(out / PLAN_FILE, plan)
         # Inside its own folder a study replaces what was made from another plan.
         work = replace(options.work, overwrite=True)
-        faces = detect(dataset, DETECTORS.build(plan.detector), out / "faces", work=work)
+        # onnxruntime's build need not know the device that torch knows; where it does, it is taken.
+        device = "cpu" if options.device == "cpu" else "auto"
+        faces = detect(dataset, DETECTORS.build(plan.detector), out / "faces", device=device, work=work)
         if not len(faces.faces):
             raise DatasetError(
                 f"no face found in the {len(dataset)} images of {dataset.root}: there is nothing to hide; "
-                "look harder with --detector 'default(min_score=0.1)', or give known boxes with "
+                "look harder with --detector high-recall, or give known boxes with "
                 "--detector \"oracle(path='boxes.json')\""
             )
         arms = _hide(plan, dataset, faces, out=out, work=work)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sfumato.boxes import iou
-from sfumato.detect import centerface, retinaface
-from sfumato.detect.runtime import Weights
-from sfumato.detect.views import MAX_IOU, Network, look, scaled
+from sfumato.detect.networks import centerface, retinaface
+from sfumato.detect.networks.views import MAX_IOU, Network, look, scaled
+from sfumato.detect.networks.weights import Weights
+from sfumato.detect.second_look import CENTERFACE, RETINAFACE
 from sfumato.errors import SfumatoError
 from tests.detect.pictures import portrait
 
@@ -76,7 +77,7 @@ def test_retinaface_decode_equals_a_loop_over_anchors() -> None:
         np.testing.assert_allclose(found[number].points, points, rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize("propose", [centerface.propose, retinaface.propose])
+@pytest.mark.parametrize("propose", [CENTERFACE, RETINAFACE])
 def test_a_network_sees_each_picture_of_a_batch_as_if_alone(propose: Network) -> None:
     view = scaled(portrait(256)[0], 128).pixels
     batch = np.stack([view, np.zeros_like(view), view[:, ::-1]])
@@ -89,7 +90,7 @@ def test_a_network_sees_each_picture_of_a_batch_as_if_alone(propose: Network) ->
     assert len(together[1]) == 0
 
 
-@pytest.mark.parametrize("propose", [centerface.propose, retinaface.propose])
+@pytest.mark.parametrize("propose", [CENTERFACE, RETINAFACE])
 def test_landmarks_lie_on_the_face_in_their_order(propose: Network) -> None:
     picture, truth = portrait(512)
     best = look(propose, scaled(picture, 512), min_score=0.5).distinct(max_iou=MAX_IOU)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from sfumato.data import read_dataset
 from sfumato.errors import TableError, UsageError
 from sfumato.faces import Faces, FaceTable
-from sfumato.faces.selection import Keep, Selection, read_selection, select_faces
+from sfumato.faces.selection import Keep, Selection, Stricter, read_selection, select_faces
 from tests.conftest import face_table
 
 SIZE = (200, 100)
@@ -28,7 +27,7 @@ FACES = Faces.of(
 
 def left(selection: Selection, image_id: str = "val/a.jpg") -> list[int]:
     """Rows of the faces that are to be hidden."""
-    hidden = selection.apply(FACES, image_id, SIZE).xyxy.tolist()
+    hidden = FACES[selection.chosen(FACES, image_id, SIZE)].xyxy.tolist()
     return [row for row, box in enumerate(FACES.xyxy.tolist()) if box in hidden]
 
 
@@ -79,6 +78,7 @@ selections = st.builds(
         st.builds(Keep, st.sampled_from(["*", "val/*", "train/a.jpg"]), st.none() | region, st.booleans()),
         max_size=3,
     ).map(tuple),
+    stricter=st.lists(st.builds(Stricter, share, st.just(("dog", "ape"))), max_size=2).map(tuple),
 )
 
 
@@ -89,9 +89,9 @@ def test_rules_survive_a_file(selection: Selection) -> None:
 
 @given(selections)
 def test_choosing_twice_chooses_no_further(selection: Selection) -> None:
-    once = selection.apply(FACES, "val/a.jpg", SIZE)
-    assert np.array_equal(selection.apply(once, "val/a.jpg", SIZE).xyxy, once.xyxy)
-    assert len(selection.apply(Faces.of(), "val/a.jpg", SIZE)) == 0
+    once = FACES[selection.chosen(FACES, "val/a.jpg", SIZE)]
+    assert selection.chosen(once, "val/a.jpg", SIZE).all()
+    assert len(selection.chosen(Faces.of(), "val/a.jpg", SIZE)) == 0
 
 
 def test_a_table_is_cut_to_the_faces_to_hide(photos: Path) -> None:
@@ -110,6 +110,37 @@ def test_a_table_is_cut_to_the_faces_to_hide(photos: Path) -> None:
     bare = table.images.set_column(3, "width", pa.nulls(len(table.images), pa.int32()))
     with pytest.raises(TableError, match="faces but no size"):
         select_faces(FaceTable(table.faces, bare, table.manifest), Selection(min_size=1))
+
+
+def test_some_categories_ask_for_a_higher_score() -> None:
+    rules = Selection(min_score=0.3, stricter=(Stricter(0.9, ("dog",)), Stricter(0.5, ("cat", "dog"))))
+    chosen = {name: rules.chosen(FACES, "a.jpg", SIZE, name).tolist() for name in ("dog", "cat", "bow tie")}
+    assert chosen == {"dog": [False, False, True], "cat": [False, True, True], "bow tie": [False, True, True]}
+    assert rules.chosen(FACES, "a.jpg", SIZE).tolist() == [False, True, True]
+
+
+def test_the_label_of_an_image_decides_whether_a_rule_is_stricter(photos: Path) -> None:
+    boxes = {"train/apple/0.jpg": [[0, 0, 40, 40]], "val/pear/2.jpg": [[1, 1, 14, 14]]}
+    table = face_table(read_dataset(photos), boxes)
+    low = table.faces.set_column(5, "score", pa.array([0.5, 0.5], pa.float32()))
+    cut = select_faces(
+        FaceTable(low, table.images, table.manifest), Selection(stricter=(Stricter(0.6, ("pear",)),))
+    )
+    assert cut.image_ids_with_faces() == {"train/apple/0.jpg"}
+    assert cut.manifest.settings["selection"]["stricter"] == [{"min_score": 0.6, "categories": ["pear"]}]
+
+
+def test_groups_of_categories_are_written_out(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("category,supercategory\ndog,animal\nape,animal\nape,primate\n")
+    (tmp_path / "s.toml").write_text(
+        f'[[stricter]]\ngroups = "{tmp_path}/groups.csv"\nmin_score = 0.6\n'
+        '[[stricter]]\ngroups = "ilsvrc:animal.n.01"\nmin_score = 0.4\n'
+    )
+    own, animals = read_selection(tmp_path / "s.toml").stricter
+    assert own == Stricter(0.6, ("ape", "dog"))
+    assert len(animals.categories) == 398  # the animals among the 1,000, as ImageNet's users count them
+    assert "n02099601" in animals.categories  # golden retriever
+    assert "n09835506" not in animals.categories  # ballplayer: a person is no animal of this kind
 
 
 def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
@@ -139,6 +170,11 @@ def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
         ('keep = [{picture = "a"}]', "there is no 'picture'; known: image, region, relative"),
         ("keep = [{region = [1, 2, 3]}]", "a region is x0, y0, x1, y1"),
         ("keep = [{region = [9, 0, 1, 1]}]", "a region ends before it starts"),
+        ("stricter = [{min_score = 0.5}]", r"s\.toml: .*categories"),
+        ('stricter = [{min_score = 2, categories = ["a"]}]', "min_score is at least 0 and at most 1"),
+        ('stricter = [{min_score = 0.5, categories = "a"}]', "categories is a list of names"),
+        ('stricter = [{min_score = 0.5, groups = "none.csv"}]', r"none\.csv: cannot be read"),
+        ('stricter = [{min_score = 0.5, category = "a"}]', "there is no 'category'"),
     ],
 )
 def test_broken_rules_are_refused(tmp_path: Path, content: str, message: str) -> None:

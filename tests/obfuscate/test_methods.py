@@ -14,7 +14,7 @@ from sfumato.faces import Faces
 from sfumato.obfuscate import METHODS, Obfuscator
 from sfumato.obfuscate.strength import contrast_left, hides
 from sfumato.specs import to_spec
-from sfumato.testing import (
+from sfumato.testing.obfuscators import (
     HIDING_CHECKS,
     OBFUSCATOR_CHECKS,
     SAFETY_CHECKS,

@@ -19,7 +19,7 @@ from sfumato.images import read_image
 from sfumato.obfuscate import METHODS, obfuscate
 from sfumato.obfuscate.encode import encode, read_source
 from sfumato.records import read_json, read_table, write_table
-from sfumato.testing import picture
+from sfumato.testing.obfuscators import picture
 from tests.conftest import drawn, face_table
 
 ONE = Work(workers=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,10 +20,17 @@ from sfumato.cli.options import (
     say_done,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sfumato.faces import Faces as Record
+    from sfumato.faces import FaceTable
+
 app = typer.Typer(no_args_is_help=True, help="Faces as data: statistics, scores, exchange with other tools.")
 
 Orientation = Literal["upright", "stored"]
 Faces = Annotated[Path, typer.Argument(metavar="FACES", help="Folder that sfumato detect wrote.")]
+Select = Annotated[Path | None, typer.Option(help="TOML or JSON of rules: only the faces that they choose.")]
 
 
 @app.command()
@@ -36,6 +43,7 @@ def stats(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only faces of this kind; repeat.")] = None,
+    select: Select = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -44,12 +52,11 @@ def stats(
     Example: sfumato faces stats faces --out statistics
     """
     from sfumato.data.groups import read_groups
-    from sfumato.faces import read_faces
     from sfumato.faces.statistics import statistics
     from sfumato.faces.statistics_tables import summary, write_statistics
     from sfumato.report.face_figures import face_figures
 
-    table = read_faces(faces)
+    table = _selected(faces, select)
     found = statistics(
         table,
         categories=table.manifest.facts["categories"],
@@ -74,6 +81,7 @@ def score(
     min_size: Annotated[
         float, typer.Option(min=0, help="Known faces with a shorter longer side do not count.")
     ] = 0.0,
+    select: Select = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -84,17 +92,16 @@ def score(
     from sfumato.data import read_dataset
     from sfumato.detect.contact_sheet import contact_sheets
     from sfumato.detect.score_report import ScoreSettings, score_report, summary, write_score
-    from sfumato.faces import read_known_boxes
     from sfumato.faces.gold import by_image_id, read_truth
 
-    known = read_known_boxes(found)
+    known = _known(found, select)
     true = by_image_id(read_truth(truth), known)
     report = score_report(known, true, settings=ScoreSettings(min_iou=min_iou, min_size=min_size))
     if out is not None:
         sheets: dict[str, Any] = {}
         if dataset is not None:
             sheets = contact_sheets(known, true, read_dataset(dataset), min_iou=min_iou, min_size=min_size)
-        inputs = {"found": _digest(found), "truth": _digest(truth)}
+        inputs = {"found": _digest(found, select), "truth": _digest(truth)}
         write_score(out, report, inputs=inputs, sheets=sheets, overwrite=overwrite)
     value = {
         "counts": report.counts,
@@ -153,6 +160,7 @@ def export(
         Orientation,
         typer.Option(help="Write boxes in pixels of the upright image, or of the image as stored."),
     ] = "upright",
+    select: Select = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -163,18 +171,40 @@ def export(
     from dataclasses import asdict
 
     from sfumato.data import read_dataset
-    from sfumato.faces import read_faces
     from sfumato.faces.exchange import FORMATS, ExportOptions, export_boxes
 
     images = read_dataset(dataset) if dataset is not None else None
     options = ExportOptions(orientation, overwrite)
-    done = export_boxes(read_faces(faces), out, FORMATS.build(format_), dataset=images, options=options)
+    done = export_boxes(
+        _selected(faces, select), out, FORMATS.build(format_), dataset=images, options=options
+    )
     say(asdict(done), f"{out}: {done.n_images} images, {done.n_faces} faces", as_json=as_json)
     if done.lost:
         typer.echo(f"sfumato: {format_} has no place for {', '.join(done.lost)}", err=True)
 
 
-def _digest(path: Path) -> str:
-    from sfumato.records import file_sha256, read_manifest
+def _selected(folder: Path, select: Path | None) -> FaceTable:
+    from sfumato.faces import read_faces
+    from sfumato.faces.selection import read_selection, select_faces
 
-    return read_manifest(path).key if path.is_dir() else file_sha256(path)
+    table = read_faces(folder)
+    return table if select is None else select_faces(table, read_selection(select))
+
+
+def _known(found: Path, select: Path | None) -> Mapping[str, Record]:
+    """Found faces by image id, of a folder of sfumato detect or of annotation JSON."""
+    from sfumato.errors import UsageError
+    from sfumato.faces import read_known_boxes
+
+    if select is None:
+        return read_known_boxes(found)
+    if not found.is_dir():
+        raise UsageError(f"{found}: --select chooses from a folder of sfumato detect; import the file first")
+    table = _selected(found, select)
+    return {image_id: table.of(image_id) for image_id, status in table.status.items() if status == "ok"}
+
+
+def _digest(path: Path, select: Path | None = None) -> str:
+    from sfumato.records import file_sha256
+
+    return _selected(path, select).manifest.key if path.is_dir() else file_sha256(path)

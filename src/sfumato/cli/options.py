@@ -30,7 +30,9 @@ ValFraction = Annotated[
     float | None, typer.Option(help="Share of each category held back where there is no val or test split.")
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of that choice.")]
-Detector = Annotated[str, typer.Option(help="How to find faces (see sfumato plugins).")]
+Detector = Annotated[
+    str, typer.Option(help="fast, balanced, high-recall, or another detector (see sfumato plugins).")
+]
 
 
 def make_work(workers: int | None, overwrite: bool = False, *, quiet: bool) -> Work:

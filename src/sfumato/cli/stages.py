@@ -108,7 +108,10 @@ def demo(
 def detect(
     photos: Photos,
     out: Out,
-    detector: Detector = "default",
+    detector: Detector = "balanced",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, or what onnxruntime has: cuda, rocm, directml, mps.")
+    ] = "auto",
     val_fraction: ValFraction = None,
     split_seed: SplitSeed = 0,
     workers: Workers = None,
@@ -118,16 +121,15 @@ def detect(
 ) -> None:
     """Find the faces: one row a face, one row an image examined.
 
-    Example: sfumato detect photos --out faces
+    Example: sfumato detect photos --detector high-recall --out faces
     """
     from sfumato.data import read_dataset
     from sfumato.detect import DETECTORS
     from sfumato.detect import detect as run_detect
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
-    table = run_detect(
-        dataset, DETECTORS.build(detector), out, work=make_work(workers, overwrite, quiet=quiet)
-    )
+    work = make_work(workers, overwrite, quiet=quiet)
+    table = run_detect(dataset, DETECTORS.build(detector), out, device=device, work=work)
     if not len(table.faces):
         typer.echo(f"sfumato: no face found in {len(dataset)} images", err=True)
     say_done(out, table.manifest.counts, table.errors, as_json=as_json)
@@ -326,12 +328,15 @@ def plugins(as_json: Json = False) -> None:
 
     Example: sfumato plugins
     """
-    from sfumato.detect import DETECTORS
+    from sfumato.detect.description import describe_detectors
     from sfumato.faces.exchange import FORMATS
     from sfumato.learn import MODELS, RECIPES
     from sfumato.obfuscate import METHODS
 
-    names = {"methods": METHODS.names(), "detectors": DETECTORS.names(), "formats": FORMATS.names()}
+    detectors = describe_detectors()
+    names = {"methods": METHODS.names(), "formats": FORMATS.names()}
     names |= {"models": MODELS.names(), "recipes": sorted(RECIPES)}
-    text = "\n".join(f"{kind}: {', '.join(known)}" for kind, known in names.items())
-    say(names, f"{text}\n(models: timm's names too, where timm is installed)", as_json=as_json)
+    lines = [f"{kind}: {', '.join(known)}" for kind, known in names.items()]
+    lines += ["(models: timm's names too, where timm is installed)", "", "detectors:", *map(str, detectors)]
+    value = names | {"detectors": [detector.to_dict() for detector in detectors]}
+    say(value, "\n".join(lines), as_json=as_json)

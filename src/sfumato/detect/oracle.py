@@ -1,16 +1,19 @@
-"""A detector that knows: boxes read from a file."""
+"""Detectors that know: boxes that a person drew, another program found, or a service answered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 from sfumato.boxes import area, clip
-from sfumato.errors import ImageError, TableError, UsageError
+from sfumato.detect.detector import check_min_score
+from sfumato.errors import ImageError, SfumatoError, TableError, UsageError
 from sfumato.faces import Faces, read_known_boxes
+from sfumato.faces.exchange import FORMATS
+from sfumato.faces.known import KnownBoxes, read_box_file
 from sfumato.faces.names import NameIndex
 from sfumato.images import Pixels
 from sfumato.records import file_sha256, read_manifest
@@ -18,27 +21,47 @@ from sfumato.records import file_sha256, read_manifest
 
 @dataclass(frozen=True)
 class Oracle:
-    """Known boxes instead of a search: what a person drew, or another program found.
+    """Known boxes instead of a search; boxes in fractions are scaled to each image.
 
     A record belongs to the image whose id equals its own; else to the one image id that ends with it, or that
-    it ends with, cut at slashes ("n01/a.jpg" and "train/n01/a.jpg").
+    it ends with, cut at slashes ("n01/a.jpg" and "train/n01/a.jpg"); in formats whose names lack the ending
+    of the image file, without these. `rekognition(path='responses')` is short for
+    `oracle(path='responses', format='rekognition')`: answers of AWS Rekognition's DetectFaces, kept on disk.
 
     Attributes:
-        path: file or folder that `sfumato.faces.read_known_boxes` reads.
+        path: file or folder.
+        format: as `sfumato faces import` takes it; empty for the study's JSON, or a folder of
+            `sfumato detect`.
+        min_score: boxes below this are left out, 0..1.
     """
 
     name: ClassVar[str] = "oracle"
 
-    path: str
+    path: str = ""
+    format: str = ""
+    min_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_min_score(self.min_score)
+        if not self.path:
+            raise ValueError("give path='boxes.json', a file or folder of known boxes")
+        if self.format:
+            try:
+                FORMATS.build(self.format)
+            except SfumatoError as error:
+                raise ValueError(str(error)) from error
 
     @property
     def inputs(self) -> dict[str, str]:
-        """What the faces depend on besides the fields: a hash of the file, or the key of the folder.
+        """What the faces depend on besides the fields: a hash of the boxes, or the key of the folder.
 
         Raises:
             TableError, ManifestError: there is no such file, or no finished folder.
         """
         path = Path(self.path)
+        if self.format:
+            _read.cache_clear()  # files in a folder may change without the folder showing it
+            return {"known_boxes": self._known().digest}
         if path.is_dir():
             return {"known_boxes": read_manifest(path, kind="faces").key}
         try:
@@ -60,7 +83,7 @@ class Oracle:
         Raises:
             TableError: a record does; or the file cannot be read.
         """
-        known = _known(self.path, _changed(self.path))
+        known = self._known()
         served: dict[str, str] = {}
         for image_id in image_ids:
             for url in known.urls(image_id):
@@ -78,32 +101,53 @@ class Oracle:
             ImageError: no record for this id, several that could be meant, or a box outside the picture.
             TableError, ManifestError: the file cannot be read.
         """
-        known = _known(self.path, _changed(self.path))
+        known = self._known()
         urls = known.urls(image_id)
         if not urls:
             raise ImageError(f"{self.path} has no record of {image_id}")
         if len(urls) > 1:
             listed = ", ".join(urls[:3])
             raise ImageError(f"{self.path} has {len(urls)} records that may be of {image_id}: {listed}")
-        faces = known.exact[urls[0]]
         height, width = image.shape[:2]
+        faces = known.faces(urls[0], (width, height))
         outside = area(clip(faces.xyxy, width, height)) <= 0
         if outside.any():
             box = faces.xyxy[outside][0].tolist()
             raise ImageError(
                 f"{self.path}: box {box} of {image_id} lies outside its {width} x {height} pixels"
             )
-        return faces
+        return faces.select(min_score=self.min_score)
+
+    def _known(self) -> _Known:
+        return _read(self.path, self.format, _changed(self.path))
 
 
-@dataclass(frozen=True)
 class _Known:
-    exact: Mapping[str, Faces]
-    names: NameIndex
+    """Records of a file, with all the ways to find the one of an image."""
+
+    def __init__(self, path: Path, box_format: str) -> None:
+        self._boxes = read_box_file(path, FORMATS.build(box_format)) if box_format else read_known_boxes(path)
+        self._ways = [NameIndex(self._boxes)]
+        if isinstance(self._boxes, KnownBoxes) and self._boxes.annotations.by_stem:
+            self._ways.append(NameIndex(self._boxes, stems=True))
+
+    @property
+    def digest(self) -> str:
+        """Hash of the records of a file that was read by its format."""
+        assert isinstance(self._boxes, KnownBoxes)
+        return self._boxes.annotations.digest()
 
     def urls(self, image_id: str) -> list[str]:
         """Records that may be of an image: its own id, else those that end alike."""
-        return [image_id] if image_id in self.exact else self.names.alike(image_id)
+        if image_id in self._boxes:
+            return [image_id]
+        return next(filter(None, (way.alike(image_id) for way in self._ways)), [])
+
+    def faces(self, url: str, size: tuple[int, int]) -> Faces:
+        """The faces of a record, in pixels of an image of (width, height)."""
+        if isinstance(self._boxes, KnownBoxes):
+            return self._boxes.faces(url, size)
+        return self._boxes[url]
 
 
 def _changed(path: str) -> int:
@@ -114,6 +158,5 @@ def _changed(path: str) -> int:
 
 
 @lru_cache(maxsize=4)
-def _known(path: str, changed: int) -> _Known:  # noqa: ARG001  a file that changes is read again
-    exact = read_known_boxes(Path(path))
-    return _Known(exact, NameIndex(exact))
+def _read(path: str, box_format: str, changed: int) -> _Known:  # noqa: ARG001  a file that changes is read again
+    return _Known(Path(path), box_format)

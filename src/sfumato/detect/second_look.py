@@ -1,7 +1,7 @@
-"""The default detector: a first look over the whole image, a second one at each candidate.
+"""Detectors that look twice: once over the whole image, then again at each candidate.
 
 Look-alikes (dogs, hands, knots of wood) score well in one picture of one size and lose when they are
-enlarged, reduced or mirrored; faces do not. So each candidate of the first look is cut out and shown to two
+enlarged, reduced or mirrored; faces do not. So each candidate of the first look is cut out and shown to
 networks again, at sizes for which they are good, and one calibrated score is made of all answers.
 """
 
@@ -15,142 +15,266 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.boxes import area, clip, iou, longer_side
-from sfumato.detect import centerface, retinaface
-from sfumato.detect.candidates import Candidates, joined
 from sfumato.detect.detector import check_min_score
-from sfumato.detect.runtime import Weights
-from sfumato.detect.views import MAX_IOU, Network, View, as_faces, cutout, look, scaled
+from sfumato.detect.networks import centerface, retinaface
+from sfumato.detect.networks.candidates import Candidates, joined
+from sfumato.detect.networks.views import MAX_IOU, Network, View, as_faces, cutout, look_at_all, tiles
+from sfumato.detect.networks.weights import Weights
 from sfumato.faces import Faces
 from sfumato.images import Pixels
 
-FIRST_SIDE = 640
-"""Pixels of the longer side in the first look."""
+CENTERFACE = centerface.CenterFaceNetwork(centerface.WEIGHTS)
+RETINAFACE = retinaface.RetinaFaceNetwork(retinaface.WEIGHTS)
+
+COARSE_SIDE = 640
+"""Pixels of the longer side in the coarsest level of the first look."""
 
 MAX_ENLARGEMENT = 4
 """Small images are enlarged by this at most for the first look: more blurs without telling more."""
 
-WIDE_SIDE = 1600
-"""Images well above the first look's size are looked at once more with at most this longer side."""
+LEVEL_STEP = 2.5
+"""Each level of the first look is at most this many times finer than the one before."""
 
-FACE_SIZES = (32, 64)
-"""Longer sides of a candidate in the second look, in pixels; it is enlarged to the first of them only."""
+TILE_SIDE, TILE_OVERLAP = 1664, 192
+"""Most pixels of a side that a network is shown at once, and how far tiles overlap: at 1/2.5 of the size, a
+face too large for the overlap is an easy one for the level before."""
 
 CONTEXT = 3.0
 """Side of the cut-out in longer sides of the candidate."""
 
-MIN_PROPOSAL = 0.15
-"""Least CenterFace score of a candidate of the first look."""
-
 _MIN_ANSWER = 0.05
-_NETWORKS: tuple[Network, ...] = (centerface.propose, retinaface.propose)
 
-CALIBRATION = (0.305, 1.862, 0.933, 0.163)
-"""Constant, and weights of the logits: best of the first look, mean of CenterFace's and of RetinaFace's
-answers in the second. Logistic regression (L2, C = 0.3) on 400 photos with known faces; made anew by
-`benchmarks/detect.py --fit`."""
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is looked at, and how the answers are weighed.
+
+    Attributes:
+        first: networks of the first look, with the least score of a candidate of each.
+        mirrored_first: the first look is taken at the mirrored image too.
+        finest: pixels of the finest level of the first look at most; large images have several levels.
+        second: networks of the second look.
+        face_sizes: longer sides of a candidate in the second look, in pixels; it is enlarged to the first of
+            them only.
+        mirrored_second: each cut-out is shown mirrored too.
+        calibration: a constant, then weights of the evidence (see `examine`): logistic regression (L2,
+            C = 0.3) on 400 photos with known faces, made anew by `benchmarks/detect.py --fit EFFORT`.
+    """
+
+    first: tuple[tuple[Network, float], ...]
+    mirrored_first: bool
+    finest: int
+    second: tuple[Network, ...]
+    face_sizes: tuple[int, ...]
+    mirrored_second: bool
+    calibration: tuple[float, ...]
+
+
+EFFORTS: dict[str, Effort] = {
+    "low": Effort(
+        first=((RETINAFACE, 0.15),),
+        mirrored_first=False,
+        finest=1_000_000,
+        second=(CENTERFACE,),
+        face_sizes=(32,),
+        mirrored_second=True,
+        calibration=(-0.311, 0.273, 1.618),
+    ),
+    "medium": Effort(
+        first=((CENTERFACE, 0.15),),
+        mirrored_first=False,
+        finest=2_000_000,
+        second=(CENTERFACE, RETINAFACE),
+        face_sizes=(32, 64),
+        mirrored_second=True,
+        calibration=(0.305, 1.862, 0.933, 0.163),
+    ),
+    "high": Effort(
+        first=((CENTERFACE, 0.1), (RETINAFACE, 0.3)),
+        mirrored_first=True,
+        finest=12_000_000,
+        second=(CENTERFACE, RETINAFACE),
+        face_sizes=(32, 64),
+        mirrored_second=True,
+        calibration=(-0.321, 2.173, -0.127, 0.935, 0.076),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class SecondLook:
-    """Finds faces with CenterFace, and asks it and RetinaFace again about each one.
+    """Finds faces with one or two networks, and asks two again about each.
 
-    For images from 64 to 4000 pixels: small ones are enlarged, large ones are seen at two sizes. The score is
-    calibrated: of the faces with score p, about a share of p are faces in photos like those of ImageNet.
+    For images of any size: small ones are enlarged, large ones are seen at several sizes, in tiles. The score
+    is calibrated: of the faces with score p, about a share of p are faces in photos like those of ImageNet.
 
     Attributes:
+        effort: "low", "medium" or "high"; see `EFFORTS`.
         min_score: faces below this are left out, 0..1.
     """
 
-    name: ClassVar[str] = "default"
+    name: ClassVar[str] = "second_look"
     weights: ClassVar[tuple[Weights, ...]] = (centerface.WEIGHTS, retinaface.WEIGHTS)
-    # With another calibration the same spec finds other faces: finished work must not pass for new.
-    inputs: ClassVar[dict[str, str]] = {"calibration": str(CALIBRATION)}
 
+    effort: str = "medium"
     min_score: float = 0.2
 
     def __post_init__(self) -> None:
         check_min_score(self.min_score)
+        if self.effort not in EFFORTS:
+            raise ValueError(f"effort is one of {', '.join(EFFORTS)}, not {self.effort!r}")
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What the faces depend on besides the fields."""
+        # With another calibration the same spec finds other faces: finished work must not pass for new.
+        return {"calibration": str(EFFORTS[self.effort].calibration)}
 
     def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
         """Faces of each image, best first; see `sfumato.detect.Detector`."""
-        return [self._faces(image) for image in images]
+        effort = EFFORTS[self.effort]
+        return [
+            self._decide(image, candidates, calibrated(evidence, effort.calibration))
+            for image, (candidates, evidence) in zip(images, examine(images, effort), strict=True)
+        ]
 
-    def _faces(self, image: Pixels) -> Faces:
-        candidates, evidence = examine(image)
-        scored = Candidates(candidates.xyxy, calibrated(evidence), candidates.points)
+    def _decide(self, image: Pixels, candidates: Candidates, score: NDArray[np.float32]) -> Faces:
+        scored = Candidates(candidates.xyxy, score, candidates.points)
         faces = as_faces(scored.distinct(max_iou=MAX_IOU), image, source=self.name)
         return faces.select(min_score=self.min_score)
 
 
-def calibrated(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores in 0..1, shape (n,), from evidence as `examine` gives it, shape (n, 3)."""
-    constant, *slopes = CALIBRATION
+def calibrated(evidence: NDArray[np.float32], calibration: Sequence[float]) -> NDArray[np.float32]:
+    """Scores in 0..1, shape (n,), from evidence as `examine` gives it, shape (n, k), by k + 1 numbers."""
+    constant, *slopes = calibration
     return np.asarray(1 / (1 + np.exp(-(constant + evidence @ np.array(slopes)))), dtype=np.float32)
 
 
-def examine(image: Pixels) -> tuple[Candidates, NDArray[np.float32]]:
-    """All candidates of an image with their evidence, before any decision.
+Examined = tuple[Candidates, NDArray[np.float32]]
+
+
+def examine(images: Sequence[Pixels], effort: Effort) -> list[Examined]:
+    """All candidates of each image with their evidence, before any decision.
 
     Returns:
-        Candidates, their boxes the weighted mean of all answers; and the evidence (n, 3): logits of the first
-        look's score and of the mean answers of CenterFace and RetinaFace in the second.
+        For each image its candidates, their boxes the weighted mean of all answers; and the evidence (n, k):
+        a column for each network of the first look, the logit of its best score there, then one for each
+        network of the second, the mean logit of its answers.
     """
-    first = _first_look(image)
-    boxes = np.zeros_like(first.xyxy)
-    evidence = np.zeros((len(first), 3), dtype=np.float32)
-    for row in range(len(first)):
-        boxes[row], answers = _second_look(image, first.xyxy[row], float(first.score[row]))
-        evidence[row] = (_logit(first.score[row]), *answers)
-    return Candidates(boxes, first.score, first.points), evidence
+    firsts = _first_look(images, effort)
+    views: list[View] = []
+    places: list[range] = []
+    for image, first in zip(images, firsts, strict=True):
+        for box in first.candidates.xyxy:
+            cutouts = list(_cutouts(image, box, effort))
+            places.append(range(len(views), len(views) + len(cutouts)))
+            views += cutouts
+    answers = [look_at_all(network, views, min_score=_MIN_ANSWER) for network in effort.second]
+    found, start = [], 0
+    for first in firsts:
+        end = start + len(first.candidates)
+        of_each = [[[answer[view] for view in place] for answer in answers] for place in places[start:end]]
+        found.append(_weighed(first, of_each, len(effort.second)))
+        start = end
+    return found
 
 
-def first_sides(long_side: int) -> tuple[int, ...]:
-    """Longer sides, in pixels, at which an image with this longer side is seen in the first look."""
-    if long_side <= 1.25 * FIRST_SIDE:
-        return (min(FIRST_SIDE, MAX_ENLARGEMENT * long_side),)
-    return (FIRST_SIDE, min(WIDE_SIDE, long_side))
+@dataclass(frozen=True, eq=False)
+class _FirstLook:
+    """Candidates of an image, and the logit of each network's best score for each, (n, networks)."""
+
+    candidates: Candidates
+    evidence: NDArray[np.float32]
 
 
-def _first_look(image: Pixels) -> Candidates:
-    height, width = image.shape[:2]
-    found = joined(
-        [
-            look(centerface.propose, scaled(image, side), min_score=MIN_PROPOSAL)
-            for side in first_sides(max(height, width))
-        ]
+def levels(height: int, width: int, finest: int) -> list[float]:
+    """Scales at which an image is seen in the first look, coarsest first.
+
+    Args:
+        height, width: of the image, in pixels.
+        finest: most pixels of the finest level; it is never finer than the image, unless that is small.
+    """
+    coarse = min(COARSE_SIDE / max(height, width), MAX_ENLARGEMENT)
+    fine = min(1.0, (finest / (height * width)) ** 0.5)
+    # A level that would be hardly finer than the one before tells nothing new.
+    steps = int(np.ceil(np.log(max(1.0, fine / coarse / 1.25)) / np.log(LEVEL_STEP)))
+    return [float(scale) for scale in np.geomspace(coarse, fine, steps + 1)] if steps else [coarse]
+
+
+def _first_look(images: Sequence[Pixels], effort: Effort) -> list[_FirstLook]:
+    views: list[View] = []
+    places = []
+    for image in images:
+        start = len(views)
+        for scale in levels(image.shape[0], image.shape[1], effort.finest):
+            views += tiles(image, scale, side=TILE_SIDE, overlap=TILE_OVERLAP)
+        if effort.mirrored_first:
+            views += [view.mirrored() for view in views[start:]]
+        places.append(range(start, len(views)))
+    answers = [look_at_all(network, views, min_score=min_score) for network, min_score in effort.first]
+    return [
+        _proposals(image, [joined([answer[view] for view in place]) for answer in answers])
+        for image, place in zip(images, places, strict=True)
+    ]
+
+
+def _proposals(image: Pixels, found: Sequence[Candidates]) -> _FirstLook:
+    """The distinct candidates of all networks, with what each network says of each."""
+    of_each = []
+    for candidates in found:
+        boxes = clip(candidates.xyxy, image.shape[1], image.shape[0])
+        inside = Candidates(boxes, candidates.score, candidates.points)[area(boxes) > 0]
+        of_each.append(inside.distinct(max_iou=MAX_IOU))
+    kept = of_each[0]
+    for others in of_each[1:]:
+        known = (iou(others.xyxy, kept.xyxy) > MAX_IOU).any(axis=1)
+        kept = joined([kept, others[np.flatnonzero(~known)]])
+    evidence = [_best_there(candidates, kept) for candidates in of_each]
+    return _FirstLook(
+        kept, np.stack(evidence, axis=1) if len(kept) else np.zeros((0, len(found)), np.float32)
     )
-    boxes = clip(found.xyxy, width, height)
-    found = Candidates(boxes, found.score, found.points)[area(boxes) > 0]
-    return found.distinct(max_iou=MAX_IOU)
 
 
-def _second_look(
-    image: Pixels, box: NDArray[np.float32], score: float
-) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    views = list(_cutouts(image, box))
-    total, boxes = score, score * box
-    means = []
-    for network in _NETWORKS:
-        logits = []
-        for view in views:
-            best, answer = _answer(network, view, box)
-            total, boxes = total + best, boxes + best * answer
-            logits.append(float(_logit(best)))
-        means.append(float(np.mean(logits)))
-    return boxes / total, (means[0], means[1])
+def _best_there(candidates: Candidates, kept: Candidates) -> NDArray[np.float32]:
+    """Logit of the best score of the candidates that lie on each of the kept, shape (n kept,)."""
+    best = np.zeros(len(kept), dtype=np.float32)
+    if len(candidates):
+        there = iou(kept.xyxy, candidates.xyxy) >= MAX_IOU
+        best = np.where(there, candidates.score[None], 0).max(axis=1)
+    return np.array([_logit(score) for score in best], dtype=np.float32)
 
 
-def _cutouts(image: Pixels, box: NDArray[np.float32]) -> Iterator[View]:
+def _cutouts(image: Pixels, box: NDArray[np.float32], effort: Effort) -> Iterator[View]:
     own = float(longer_side(box[None])[0])
-    for size in FACE_SIZES:
-        if size == FACE_SIZES[0] or size <= own:
+    for size in effort.face_sizes:
+        if size == effort.face_sizes[0] or size <= own:
             view = cutout(image, box, size=size, context=CONTEXT)
-            yield from (view, view.mirrored())
+            yield view
+            if effort.mirrored_second:
+                yield view.mirrored()
 
 
-def _answer(network: Network, view: View, box: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
-    """The best score that the network gives to this box, with its own box; 0 where it sees none there."""
-    found = look(network, view, min_score=_MIN_ANSWER)
+def _weighed(first: _FirstLook, answers: Sequence[Sequence[Sequence[Candidates]]], n_second: int) -> Examined:
+    """Candidates with mean boxes and all evidence; answers by candidate, network and view."""
+    candidates = first.candidates
+    boxes = np.zeros_like(candidates.xyxy)
+    means = np.zeros((len(candidates), n_second), dtype=np.float32)
+    for row, of_each in enumerate(answers):
+        box, score = candidates.xyxy[row], float(candidates.score[row])
+        total, weighted = score, score * box
+        for column, of_network in enumerate(of_each):
+            logits = []
+            for found in of_network:
+                best, answer = _answer(found, box)
+                total, weighted = total + best, weighted + best * answer
+                logits.append(_logit(best))
+            means[row, column] = np.mean(logits)
+        boxes[row] = weighted / total
+    return Candidates(boxes, candidates.score, candidates.points), np.hstack([first.evidence, means])
+
+
+def _answer(found: Candidates, box: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
+    """The best score that a network gives to this box, with its own box; 0 where it sees none there."""
     found = found[iou(found.xyxy, box[None])[:, 0] >= MAX_IOU]
     if not len(found):
         return 0.0, box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
 from sfumato.detect.detector import Detector, DetectorById
+from sfumato.detect.networks.runtime import providers, use_device
 from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import DatasetError, ImageError
 from sfumato.faces import FACES_SCHEMA, Faces, FaceTable, faces_rows, read_faces
@@ -37,7 +38,9 @@ _FACE = pa.struct([field for field in FACES_SCHEMA if field.name != "image_id"])
 _PART_SCHEMA = IMAGES_SCHEMA.append(pa.field("faces", pa.list_(_FACE)))
 
 
-def detect(dataset: Dataset, detector: Detector, out: Path, *, work: Work = Work()) -> FaceTable:
+def detect(
+    dataset: Dataset, detector: Detector, out: Path, *, device: str = "auto", work: Work = Work()
+) -> FaceTable:
     """Examine every image of a data set and write `faces.parquet`, `images.parquet` and a manifest.
 
     An image that cannot be read, or that the detector refuses, is a row with status "failed" and its reason.
@@ -47,9 +50,12 @@ def detect(dataset: Dataset, detector: Detector, out: Path, *, work: Work = Work
         dataset: what to examine.
         detector: picklable, with a `name` and literal fields (see `Detector`).
         out: folder to write; where it holds the finished result already, that is read back.
+        device: where networks compute: "auto" (a graphics card where onnxruntime can use one), "cpu", or
+            another name of `sfumato.detect.networks.runtime.PROVIDERS`. Scores may differ in the last digits.
         work: how.
 
     Raises:
+        UsageError: onnxruntime cannot compute there.
         OutputExists: the folder was made from something else.
         BusyError: another process works in it.
         DatasetError: not one image could be examined; the message has the first reason.
@@ -57,13 +63,15 @@ def detect(dataset: Dataset, detector: Detector, out: Path, *, work: Work = Work
     out = Path(out)
     inputs = {"dataset": dataset.fingerprint, **getattr(detector, "inputs", {})}
     settings = {"detector": to_spec(detector)}
+    weights = [item.described() for item in getattr(detector, "weights", ())]
+    provider = providers(device)[0] if weights else None
     key = make_key("faces", inputs, settings)
     with locked(out):
         if not prepare_output(out, "faces", key, overwrite=work.overwrite):
             if isinstance(detector, DetectorById):
                 detector.check_ids([sample.image_id for sample in dataset.samples])
             rows = map_parts(
-                _Examine(dataset.root, detector), dataset.samples, out, stage="detect", work=work
+                _Examine(dataset.root, detector, device), dataset.samples, out, stage="detect", work=work
             )
             faces, images = _split(rows)
             _check_some(dataset, images, out)
@@ -73,7 +81,8 @@ def detect(dataset: Dataset, detector: Detector, out: Path, *, work: Work = Work
                 "categories": list(dataset.categories),
                 "dataset": dataset.root.name,
                 "arm": dataset.arm,
-                "weights": [asdict(weights) for weights in getattr(detector, "weights", ())],
+                "weights": weights,
+                "provider": provider,
             }
             counts = _counts(faces, images)
             finish(out, Manifest("faces", key, inputs, settings, counts, facts, versions()))
@@ -87,10 +96,12 @@ class _Examine:
 
     root: Path
     detector: Detector
+    device: str
 
     def __call__(self, samples: Sequence[Sample]) -> pa.Table:
         if multiprocessing.parent_process() is not None:
             cv2.setNumThreads(1)  # one process a core: threads would only fight
+        use_device(self.device)
         rows = [_image_row(sample) for sample in samples]
         for batch in self._batches(rows):
             self._examine(batch)

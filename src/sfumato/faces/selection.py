@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sfumato.boxes import area, longer_side
-from sfumato.errors import TableError, UsageError
+from sfumato.data.groups import read_groups
+from sfumato.errors import SfumatoError, TableError, UsageError
 from sfumato.faces.record import Faces
 from sfumato.faces.table import FaceTable
 from sfumato.records import make_key
@@ -60,6 +61,29 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Stricter:
+    """A higher least score in images of some categories, such as animals, which detectors mistake for people.
+
+    This uses the label, so it is never done unless asked for: people do stand beside dogs.
+
+    Attributes:
+        min_score: least score of a face in their images, 0 to 1.
+        categories: their names. In a file of rules, `groups` may stand instead, as `sfumato faces stats`
+            takes it: "ilsvrc:animal.n.01", or a CSV of category and supercategory, of which all are meant.
+    """
+
+    min_score: float
+    categories: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(name, str) for name in self.categories):
+            raise ValueError("categories is a list of names")
+        object.__setattr__(self, "categories", tuple(sorted(self.categories)))
+        if not 0 <= self.min_score <= 1:
+            raise ValueError("min_score is at least 0 and at most 1")
+
+
+@dataclass(frozen=True)
 class Selection:
     """The faces that are to be hidden; by default all.
 
@@ -69,6 +93,7 @@ class Selection:
         min_score: least score, 0 to 1.
         kinds: kinds of faces; empty for all.
         keep: faces that stay visible whatever else is true of them.
+        stricter: higher least scores in images of some categories.
     """
 
     min_size: float = 0.0
@@ -76,27 +101,29 @@ class Selection:
     min_score: float = 0.0
     kinds: tuple[str, ...] = ()
     keep: tuple[Keep, ...] = ()
+    stricter: tuple[Stricter, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kinds", tuple(self.kinds))
-        object.__setattr__(self, "keep", tuple(self.keep))
+        for name in ("kinds", "keep", "stricter"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, most in (("min_size", np.inf), ("min_share", 1), ("min_score", 1)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is at least 0{'' if most > 1 else ' and at most 1'}")
 
-    def apply(self, faces: Faces, image_id: str, size: tuple[int, int]) -> Faces:
-        """The faces to hide of an image of (width, height) pixels, in their order."""
-        return faces[self.chosen(faces, image_id, size)]
-
-    def chosen(self, faces: Faces, image_id: str, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which faces of an image of (width, height) pixels are to be hidden, shape (n,)."""
+    def chosen(
+        self, faces: Faces, image_id: str, size: tuple[int, int], category: str | None = None
+    ) -> NDArray[np.bool_]:
+        """Which faces of an image of (width, height) pixels and this category are to be hidden, (n,)."""
         wanted = longer_side(faces.xyxy) >= np.float32(self.min_size)
         wanted &= area(faces.xyxy) >= self.min_share * size[0] * size[1]
         wanted &= faces.score >= np.float32(self.min_score)
+        for rule in self.stricter:
+            if category in rule.categories:
+                wanted &= faces.score >= np.float32(rule.min_score)
         if self.kinds:
             wanted &= np.array([kind in self.kinds for kind in faces.kind], dtype=bool)
-        for rule in self.keep:
-            wanted &= ~rule.covers(faces, image_id, size)
+        for kept in self.keep:
+            wanted &= ~kept.covers(faces, image_id, size)
         return np.asarray(wanted)
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,6 +136,7 @@ class Selection:
 
         Raises:
             UsageError: a rule that does not exist, or a value that does not fit.
+            TableError, UnknownName: groups of categories that cannot be read.
         """
         try:
             _check_names(cls, rules)
@@ -116,6 +144,7 @@ class Selection:
             if isinstance(given.get("kinds"), str):
                 raise ValueError("kinds is a list of words")
             given["keep"] = tuple(_keep(item) for item in given.get("keep", ()))
+            given["stricter"] = tuple(_stricter(item) for item in given.get("stricter", ()))
             return cls(**given)
         except (TypeError, ValueError) as error:
             raise UsageError(f"cannot read the rules of selection: {error}") from error
@@ -132,14 +161,16 @@ def select_faces(table: FaceTable, selection: Selection) -> FaceTable:
     """
     if selection == Selection():
         return table
-    sizes = zip(*(table.images[name].to_pylist() for name in ("image_id", "width", "height")), strict=True)
+    columns = (table.images[name].to_pylist() for name in ("image_id", "width", "height", "label"))
+    categories = table.manifest.facts.get("categories", ())
     chosen = np.ones(len(table.faces), dtype=bool)
-    for image_id, width, height in sizes:
+    for image_id, width, height, label in zip(*columns, strict=True):
         rows = table.rows_of(image_id)
         if len(rows) and width is None:
             raise TableError(f"images.parquet: {image_id} has faces but no size")
         if len(rows):
-            chosen[rows] = selection.chosen(table.of(image_id), image_id, (width, height))
+            category = categories[label] if label is not None and label < len(categories) else None
+            chosen[rows] = selection.chosen(table.of(image_id), image_id, (width, height), category)
     rules = {"selection": selection.to_dict()}
     manifest = replace(
         table.manifest,
@@ -168,13 +199,23 @@ def read_selection(path: Path) -> Selection:
         return Selection.from_dict(rules)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, UsageError) as error:
+    except (ValueError, SfumatoError) as error:
         raise UsageError(f"{path}: {error}") from error
 
 
 def _keep(item: Mapping[str, Any]) -> Keep:
     _check_names(Keep, item)
     return Keep(**item)
+
+
+def _stricter(item: Mapping[str, Any]) -> Stricter:
+    given = dict(item)
+    if "groups" in given and "categories" not in given:
+        given["categories"] = tuple(set().union(*read_groups(str(given.pop("groups"))).values()))
+    _check_names(Stricter, given)
+    if isinstance(given.get("categories"), str):
+        raise ValueError("categories is a list of names")
+    return Stricter(**given)
 
 
 def _check_names(kind: type[Any], given: Mapping[str, Any]) -> None:

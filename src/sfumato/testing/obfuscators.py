@@ -1,14 +1,4 @@
-"""Checks that every obfuscator passes, built-in or plug-in.
-
-A plug-in's whole test is a loop:
-
-    @pytest.mark.parametrize("check", OBFUSCATOR_CHECKS, ids=lambda check: check.__name__)
-    def test_conformance(check):
-        check(MyObfuscator())
-
-Each check raises AssertionError with a sentence that says what is wrong. A method that hides nothing on
-purpose (the control arm) passes those in `SAFETY_CHECKS`, not those in `HIDING_CHECKS`.
-"""
+"""Checks that every obfuscator passes; see `sfumato.testing`."""
 
 from __future__ import annotations
 

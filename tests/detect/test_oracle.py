@@ -1,0 +1,106 @@
+"""Answers of a service, kept on disk, as a detector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.data import read_folder
+from sfumato.detect import DETECTORS, detect
+from sfumato.engines import Work
+from sfumato.errors import SpecError, TableError
+from sfumato.specs import to_spec
+
+
+def response(*faces: tuple[float, float, float, float, float]) -> dict[str, Any]:
+    """What Rekognition's DetectFaces answers: fractions of width and height, confidence in percent."""
+    return {
+        "FaceDetails": [
+            {
+                "BoundingBox": {"Left": left, "Top": top, "Width": width, "Height": height},
+                "Confidence": confidence,
+                "Pose": {"Roll": 1.0},
+            }
+            for left, top, width, height, confidence in faces
+        ],
+        "OrientationCorrection": "ROTATE_0",
+    }
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, size in (("train/a/1.jpg", (100, 50)), ("train/a/2.jpg", (80, 80)), ("val/a/1.jpg", (60, 90))):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (90, 90, 90)).save(path)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def responses(tmp_path: Path) -> Path:
+    folder = tmp_path / "responses"
+    for name, answer in {
+        "train/a/1": response((0.1, 0.2, 0.3, 0.4, 99.5), (0.5, 0.5, 0.1, 0.1, 60.0)),
+        "train/a/2.jpg": response(),
+        "val/a/1": response((0.5, 0.5, 0.25, 0.25, 90.0)),
+    }.items():
+        path = folder / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(answer))
+    return folder
+
+
+def test_responses_on_disk_are_a_detector(photos: Path, responses: Path, tmp_path: Path) -> None:
+    detector = DETECTORS.build(f"rekognition(path={str(responses)!r}, min_score=0.8)")
+    assert to_spec(detector) == f"oracle(path={str(responses)!r}, format='rekognition', min_score=0.8)"
+    table = detect(read_folder(photos), detector, tmp_path / "faces", work=Work(2))
+    assert dict(table.status) == {"train/a/1.jpg": "ok", "train/a/2.jpg": "ok", "val/a/1.jpg": "ok"}
+    np.testing.assert_allclose(table.of("train/a/1.jpg").xyxy, [[10, 10, 40, 30]], atol=1e-4)
+    np.testing.assert_allclose(table.of("val/a/1.jpg").xyxy, [[30, 45, 45, 67.5]], atol=1e-4)
+    assert table.of("train/a/1.jpg").score[0] == pytest.approx(0.995)
+    assert len(table.of("train/a/2.jpg")) == 0
+
+
+def test_an_image_without_a_response_fails_by_name(photos: Path, responses: Path, tmp_path: Path) -> None:
+    (responses / "val/a/1.json").unlink()
+    detector = DETECTORS.build(f"rekognition(path={str(responses)!r})")
+    # "a/1" is no whole path: it could be the answer for either.
+    (responses / "a").mkdir()
+    (responses / "train/a/1.json").rename(responses / "a/1.json")
+    with pytest.raises(TableError, match="may be of"):
+        detect(read_folder(photos), detector, tmp_path / "faces", work=Work(1))
+    (responses / "a/1.json").rename(responses / "train/a/1.json")
+    again = DETECTORS.build(f"rekognition(path={str(responses)!r}, min_score=0.01)")
+    table = detect(read_folder(photos), again, tmp_path / "other", work=Work(1))
+    assert "has no record of val/a/1.jpg" in table.errors["val/a/1.jpg"]
+
+
+def test_changed_responses_are_other_work(photos: Path, responses: Path, tmp_path: Path) -> None:
+    detector = DETECTORS.build(f"rekognition(path={str(responses)!r})")
+    first = detect(read_folder(photos), detector, tmp_path / "one", work=Work(1)).manifest.key
+    (responses / "train/a/2.jpg.json").write_text(json.dumps(response((0, 0, 0.5, 0.5, 99.0))))
+    changed = detect(read_folder(photos), detector, tmp_path / "two", work=Work(1))
+    assert changed.manifest.key != first
+    assert len(changed.of("train/a/2.jpg")) == 1
+
+
+def test_any_format_of_boxes_serves(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(
+        "image_id,x0,y0,x1,y1,score,kind\ntrain/a/1.jpg,1,2,30,40,0.9,face\ntrain/a/2.jpg,5,5,9,9,0.3,face\n"
+    )
+    detector = DETECTORS.build(f"oracle(path={str(tmp_path / 'boxes.csv')!r}, format='csv')")
+    table = detect(read_folder(photos), detector, tmp_path / "faces", work=Work(1))
+    assert table.of("train/a/1.jpg").xyxy.tolist() == [[1, 2, 30, 40]]
+    assert "no record" in table.errors["val/a/1.jpg"]
+
+
+def test_an_unknown_format_is_refused_when_the_detector_is_built() -> None:
+    with pytest.raises(SpecError, match="unknown format 'rekognize'"):
+        DETECTORS.build("oracle(path='x', format='rekognize')")
+    with pytest.raises(SpecError, match=r"give path='boxes\.json'"):
+        DETECTORS.build("rekognition")
