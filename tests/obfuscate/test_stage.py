@@ -17,7 +17,7 @@ from sfumato.engines import Work
 from sfumato.errors import DatasetError, ImageError, OutputExists, TableError, UsageError
 from sfumato.images import read_image
 from sfumato.obfuscate import METHODS, obfuscate
-from sfumato.obfuscate.encode import encode, read_source
+from sfumato.obfuscate.files.encode import encode, read_source
 from sfumato.records import read_json, read_table, write_table
 from sfumato.testing.obfuscators import picture
 from tests.conftest import drawn, face_table

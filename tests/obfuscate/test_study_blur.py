@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from sfumato.faces import Faces
 from sfumato.images import read_image
-from sfumato.obfuscate.study_blur import StudyBlur
+from sfumato.obfuscate.methods.study_blur import StudyBlur
 from sfumato.testing.obfuscators import picture
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "imagenet-samples"

@@ -8,11 +8,11 @@ METHODS = Catalogue(
     kind="method",
     group="sfumato.obfuscators",
     builtins={
-        "none": "sfumato.obfuscate.control:NoObfuscation",
-        "blur": "sfumato.obfuscate.blur:Blur",
-        "study_blur": "sfumato.obfuscate.study_blur:StudyBlur",
-        "mosaic": "sfumato.obfuscate.mosaic:Mosaic",
-        "overlay": "sfumato.obfuscate.overlay:Overlay",
+        "none": "sfumato.obfuscate.methods.control:NoObfuscation",
+        "blur": "sfumato.obfuscate.methods.blur:Blur",
+        "study_blur": "sfumato.obfuscate.methods.study_blur:StudyBlur",
+        "mosaic": "sfumato.obfuscate.methods.mosaic:Mosaic",
+        "overlay": "sfumato.obfuscate.methods.overlay:Overlay",
     },
     aliases={
         "gaussian": "blur",

@@ -14,7 +14,7 @@ from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
 from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import DatasetError, ImageError, UsageError
 from sfumato.faces import Faces, FaceTable
-from sfumato.obfuscate.encode import encode, has_more_frames, read_source
+from sfumato.obfuscate.files.encode import encode, has_more_frames, read_source
 from sfumato.obfuscate.method import Obfuscator
 from sfumato.records import (
     Manifest,

@@ -1,0 +1,1 @@
+"""The methods that Sfumato brings: each hides the faces of one picture."""
