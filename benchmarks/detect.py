@@ -148,7 +148,7 @@ def fit(dataset: Dataset, truth: Truth, name: str) -> None:
         model, evidence, hits, groups=groups, cv=GroupKFold(10), method="predict_proba"
     )[:, 1]
     n_truth = sum(kind != IGNORE for faces in truth.values() for kind in faces.kind)
-    for threshold in (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6):
+    for threshold in (0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6):
         kept = held_out >= threshold
         recall, precision = (hits & kept).sum() / n_truth, hits[kept].mean()
         print(f"held out, score >= {threshold:.2f}: recall {recall:.3f}, precision {precision:.3f}")
