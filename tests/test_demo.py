@@ -19,7 +19,7 @@ from sfumato.faces import Faces, FaceTable
 from sfumato.records import Manifest, write_manifest
 from sfumato.study import read_checks, write_checks
 
-ARM = "blur(strength=0.2, grow=0.1)"
+ARM = "blur(strength=0.2, grow=0.1, shape='feathered')"
 
 
 @pytest.fixture(scope="module")

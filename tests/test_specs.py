@@ -135,3 +135,39 @@ def test_an_object_may_bring_its_own_spec() -> None:
         spec = specs.Spec("own", {"a": 1})
 
     assert specs.to_spec(Own()) == "own(a=1)"
+
+
+@given(st.lists(st.tuples(names, st.dictionaries(names, literals, max_size=2)), min_size=1, max_size=4))
+def test_a_chain_is_cut_where_it_was_joined(steps: list[tuple[str, dict[str, Any]]]) -> None:
+    """Bars inside texts, lists and tuples are no cuts."""
+    written = [str(specs.Spec(name, options)) for name, options in steps]
+    assert specs.split_chain(specs.join_chain(written)) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("a|b", ["a", "b"]),
+        ("a(x='|') | b(y=[1 | 2])", ["a(x='|')", "b(y=[1 | 2])"]),
+        (r"a(x='\'|') | b", [r"a(x='\'|')", "b"]),
+        (r"a(x='\\') | b", [r"a(x='\\')", "b"]),
+        ("a |", ["a", ""]),
+        ("", [""]),
+    ],
+)
+def test_bars_in_quotes_and_brackets_belong_to_the_step(text: str, steps: list[str]) -> None:
+    assert specs.split_chain(text) == steps
+
+
+def joined(steps: Any) -> Any:
+    return tuple(steps)
+
+
+def test_chains_are_built_where_the_catalogue_has_them() -> None:
+    with pytest.raises(SpecError, match="write it like"):
+        CATALOGUE.build("thing | widget")
+    chained = replace(CATALOGUE, from_chain="tests.test_specs:joined")
+    assert [thing.size for thing in chained.build("thing(size=1) | widget")] == [1, 3]
+    assert chained.build("widget").size == 3
+    with pytest.raises(SpecError, match=r"step 2 of 'thing \| thin': unknown thing 'thin'"):
+        chained.build("thing | thin")

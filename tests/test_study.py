@@ -161,7 +161,12 @@ def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     )
     write_plan(tmp_path / "study.toml", plan)
     assert read_plan(tmp_path / "study.toml") == plan
-    assert plan.arms == ("original", "none", "mosaic(blocks=4, grow=0.1)", "overlay(color='mean', grow=0.1)")
+    assert plan.arms == (
+        "original",
+        "none",
+        "mosaic(blocks=4, grow=0.1, shape='rectangle')",
+        "overlay(color='mean', grow=0.1, shape='rectangle')",
+    )
     (tmp_path / "study.toml").write_text('[data]\nphotos = "photos"\n')
     assert read_plan(tmp_path / "study.toml") == Plan(tmp_path / "photos")
 

@@ -3,20 +3,25 @@
 A spec is a name with keyword literals, the form in which people type and read an object:
 `parse("blur(strength=0.2)")` gives the name and its arguments, a `Catalogue` finds who provides
 the name (built-in or entry point) and builds it, `to_spec(object)` writes it with every default.
+Where a catalogue allows it, `first | second` is a chain: each step works on what the step before gave.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
-from sfumato.errors import SpecError, UnknownName
+from sfumato.errors import SpecError, UnknownName, UsageError
+
+CHAIN = " | "
+"""Between the steps of a chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +61,43 @@ def _keyword(item: ast.keyword) -> str:
     return item.arg
 
 
+def split_chain(text: str) -> list[str]:
+    """The steps of a chain: the text cut at every `|` that stands in neither quotes nor brackets."""
+    cuts = [-1, *_bars(text), len(text)]
+    return [text[start + 1 : end].strip() for start, end in pairwise(cuts)]
+
+
+def join_chain(steps: Sequence[str]) -> str:
+    """The spec of a chain from the specs of its steps."""
+    return CHAIN.join(steps)
+
+
+def _bars(text: str) -> Iterator[int]:
+    """Where a `|` stands at the top level; quotes and backslashes work as in Python."""
+    quote, depth, escaped = "", 0, False
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote and not escaped else quote
+            escaped = letter == "\\" and not escaped
+        elif letter in "'\"":
+            quote = letter
+        elif letter == "|" and not depth:
+            yield place
+        else:
+            depth += (letter in "([{") - (letter in ")]}")
+
+
 def to_spec(value: Any) -> str:
     """Write an object as a spec with every default in it.
 
     Args:
-        value: a dataclass that has a class attribute `name`, or anything with a `spec`.
+        value: a dataclass that has a class attribute `name`; anything with a `spec`; or a chain, which has a
+            tuple of `steps` instead.
     """
     if isinstance(getattr(value, "spec", None), Spec):
         return str(value.spec)
+    if isinstance(getattr(value, "steps", None), tuple):
+        return join_chain([to_spec(step) for step in value.steps])
     options = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     return str(Spec(value.name, options))
 
@@ -79,6 +113,8 @@ class Catalogue:
         aliases: other words that people type, each short for a name or a whole spec.
         from_function: "module:attribute" of what makes an object of a plug-in that is a plain function; it is
             called with the spec, the function and who provides it. Empty where plug-ins must be classes.
+        from_chain: "module:attribute" of what makes one object of the objects of a chain's steps. Empty where
+            there are no chains.
     """
 
     kind: str
@@ -86,6 +122,7 @@ class Catalogue:
     builtins: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
     from_function: str = ""
+    from_chain: str = ""
 
     def names(self) -> list[str]:
         """Every known name, sorted, aliases left out."""
@@ -127,11 +164,26 @@ class Catalogue:
         return _imported(self.builtins[name])
 
     def build(self, text: str) -> Any:
-        """Build the object that a spec string describes.
+        """Build the object that a spec string describes: a chain too, where the catalogue has chains.
 
         Raises:
-            SpecError, UnknownName: as `parse` and `load`; also an option that the target refuses.
+            SpecError, UnknownName: as `parse` and `load`; also an option that the target refuses. In a chain
+                always a SpecError, which says which step is wrong.
         """
+        steps = split_chain(text) if self.from_chain else [text]
+        if len(steps) == 1:
+            return self._build_one(text)
+        return _imported(self.from_chain)(
+            [self._build_step(text, number, step) for number, step in enumerate(steps, start=1)]
+        )
+
+    def _build_step(self, text: str, number: int, step: str) -> Any:
+        try:
+            return self._build_one(step)
+        except UsageError as error:
+            raise SpecError(f"step {number} of '{text}': {error}") from error
+
+    def _build_one(self, text: str) -> Any:
         spec = self.expand(text)
         factory = self.load(spec.name)
         try:

@@ -17,6 +17,7 @@ BLUR = "blur(strength=0.2, grow=0.1)"
         (BLUR, None, True, "blur"),
         ("something by hand", None, True, "something by hand"),
         ("original -> none()", None, False, "original -> none"),
+        (f"mosaic(blocks=6) | {BLUR}", None, True, "mosaic | blur"),
         (f"original -> {BLUR}", None, True, "original -> blur"),
     ],
 )

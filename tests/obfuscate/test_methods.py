@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,12 +20,33 @@ from sfumato.testing.obfuscators import (
     HIDING_CHECKS,
     OBFUSCATOR_CHECKS,
     SAFETY_CHECKS,
+    check_input_untouched,
+    check_layout_irrelevant,
     check_odd_boxes,
+    check_other_process,
+    check_same_twice,
+    check_written_as_spec,
     picture,
 )
 
 HIDING = ["blur", "blur(strength=0.5, grow=0.3)", "blur(grow=0.0)", "mosaic", "mosaic(blocks=2)", "overlay"]
 COLORS = ["overlay(color='mean')", "overlay(color=(255, 0, 10))"]
+SHAPED = [
+    *("blur(shape='rectangle')", "blur(shape='ellipse')", "mosaic(shape='ellipse')"),
+    *("mosaic(shape='feathered')", "overlay(shape='ellipse')", "overlay(shape='feathered')"),
+]
+FILLED = [
+    "inpaint",
+    "inpaint(radius=0.2, grow=0.0)",
+    "inpaint(shape='ellipse')",
+    "inpaint(shape='feathered')",
+]
+NOISY = ["dp_pix", "dp_pix(epsilon=0.1, blocks=2, seed=9)", "dp_pix(shape='ellipse')"]
+CHAINS = [
+    "mosaic | blur(strength=0.1)",
+    "inpaint | overlay(color='mean') | blur",
+    "dp_pix | blur(strength=0.05)",
+]
 
 
 def method(text: str) -> Obfuscator:
@@ -32,9 +55,14 @@ def method(text: str) -> Obfuscator:
 
 
 @pytest.mark.parametrize("check", OBFUSCATOR_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("text", HIDING + COLORS)
+@pytest.mark.parametrize("text", HIDING + COLORS + SHAPED + FILLED + NOISY + CHAINS)
 def test_hiding_methods_conform(text: str, check: Any) -> None:
     check(method(text))
+
+
+def test_every_built_in_that_hides_is_tried() -> None:
+    tried = {method(text).name for text in HIDING + COLORS + SHAPED + FILLED + NOISY + CHAINS}
+    assert set(METHODS.names()) - tried == {"none", "study_blur"}
 
 
 @pytest.mark.parametrize("check", SAFETY_CHECKS, ids=lambda check: check.__name__)
@@ -70,6 +98,53 @@ class Weak:
             part = out[max(y0, 1) : min(y1, len(out) - 1), max(x0, 1) : min(x1, out.shape[1] - 1)]
             part[:] = (0.8 * part + (3 * part.mean() / 10 if len(image) > 150 else 9)).clip(0, 255)
         return out
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong"),
+    [
+        (check_input_untouched, "in_place"),
+        (check_input_untouched, "input_back"),
+        (check_same_twice, "counting"),
+        (check_same_twice, "ids_in_order"),
+        (check_other_process, "process"),
+        (check_layout_irrelevant, "layout"),
+        (check_written_as_spec, "mute"),
+    ],
+)
+def test_the_safety_checks_can_fail(check: Any, wrong: str) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        check(Unsafe(wrong) if wrong != "ids_in_order" else UnsafeById(wrong))
+
+
+@dataclass(frozen=True)
+class Unsafe:
+    """Methods with one fault each."""
+
+    name: ClassVar[str] = "unsafe"
+    fault: str
+    calls: ClassVar[list[int]] = []
+
+    @property
+    def invertible(self) -> str:
+        return "" if self.fault == "mute" else "no"
+
+    def __call__(self, image: Any, faces: Faces) -> Any:
+        self.calls.append(1)
+        if self.fault == "input_back":
+            return image
+        out = image if self.fault == "in_place" else image.copy()
+        values = {"counting": len(self.calls), "process": os.getpid(), "layout": image.strides[1]}
+        out[...] = values.get(self.fault, 0) % 256
+        return out
+
+
+class UnsafeById(Unsafe):
+    """Noise that counts on."""
+
+    def of_image(self, image_id: str, image: Any, faces: Faces) -> Any:
+        self.calls.append(1)
+        return image.copy() + np.uint8(len(self.calls))
 
 
 @st.composite
@@ -123,6 +198,12 @@ def test_study_strength_leaves_what_the_study_left() -> None:
         ("mosaic", True),
         ("mosaic(blocks=40)", False),
         ("overlay", True),
+        ("inpaint", True),
+        ("dp_pix", True),
+        ("dp_pix(blocks=40, epsilon=100.0)", False),
+        ("mosaic(blocks=6) | blur(strength=0.05)", False),
+        ("mosaic(blocks=6) | blur(strength=0.1)", True),
+        ("study_blur | overlay", True),
     ],
 )
 def test_only_methods_that_hide_are_shown_to_anybody(text: str, hidden: bool) -> None:
@@ -146,8 +227,9 @@ def test_small_faces_get_few_tiles(side: int) -> None:
 
 
 def test_aliases_and_defaults_are_written_out() -> None:
-    assert to_spec(method("pixelate")) == "mosaic(blocks=4, grow=0.1)"
-    assert to_spec(method("blackout")) == to_spec(method("solid")) == "overlay(color=127, grow=0.1)"
+    assert to_spec(method("pixelate")) == "mosaic(blocks=4, grow=0.1, shape='rectangle')"
+    assert to_spec(method("blackout")) == to_spec(method("solid"))
+    assert to_spec(method("solid")) == "overlay(color=127, grow=0.1, shape='rectangle')"
     assert to_spec(method("none")) == "none"
 
 
@@ -168,6 +250,7 @@ def test_impossible_settings_are_refused(text: str) -> None:
 
 def test_unknown_method_lists_the_known() -> None:
     with pytest.raises(
-        UnknownName, match="unknown method 'smudge'; known: blur, mosaic, none, overlay, study_blur"
+        UnknownName,
+        match="unknown method 'smudge'; known: blur, dp_pix, inpaint, mosaic, none, overlay, study_blur",
     ):
         method("smudge")

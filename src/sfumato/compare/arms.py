@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sfumato.errors import SpecError
-from sfumato.specs import Spec, parse
+from sfumato.specs import Spec, join_chain, parse, split_chain
 
 ORIGINAL = "original"
 """The arm of untouched images."""
@@ -42,7 +42,9 @@ def is_obfuscated(arm: str) -> bool:
 
 def short_name(arm: str) -> str:
     """An arm without its options: "blur(strength=0.2)" is "blur"."""
-    return _ARROW.join(_spec(part).name for part in arm.split(_ARROW))
+    return _ARROW.join(
+        join_chain([_spec(step).name for step in split_chain(part)]) for part in arm.split(_ARROW)
+    )
 
 
 def short_names(arms: Iterable[str]) -> dict[str, str]:

@@ -13,6 +13,8 @@ METHODS = Catalogue(
         "study_blur": "sfumato.obfuscate.methods.study_blur:StudyBlur",
         "mosaic": "sfumato.obfuscate.methods.mosaic:Mosaic",
         "overlay": "sfumato.obfuscate.methods.overlay:Overlay",
+        "inpaint": "sfumato.obfuscate.methods.inpaint:Inpaint",
+        "dp_pix": "sfumato.obfuscate.methods.dp_pix:DpPix",
     },
     aliases={
         "gaussian": "blur",
@@ -21,5 +23,7 @@ METHODS = Catalogue(
         "solid": "overlay",
         "blackout": "overlay",
         "box": "overlay",
+        "dp_pixelation": "dp_pix",
     },
+    from_chain="sfumato.obfuscate.methods.chain:chain",
 )

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sfumato.faces import Faces
 from sfumato.images import Pixels
-from sfumato.obfuscate.method import Region, paint, regions, solid_weight
+from sfumato.obfuscate.method import RECTANGLE, Region, check_outline, paint, regions
 
 MEAN = "mean"
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """Cover each face with one colour, with hard edges.
+    """Cover each face with one colour.
 
     Attributes:
         color: a grey level, three levels (red, green, blue) in 0..255, or "mean" for the mean colour of what
             is covered. The default is the flat grey of the published study.
         grow: the region is widened on each side by this fraction of the longer side.
+        shape: "rectangle", "ellipse", or "feathered" for an edge that melts into the picture.
     """
 
     name: ClassVar[str] = "overlay"
@@ -30,6 +30,7 @@ class Overlay:
 
     color: int | tuple[int, int, int] | str = 127
     grow: float = 0.1
+    shape: str = RECTANGLE
 
     def __post_init__(self) -> None:
         if isinstance(self.color, str):
@@ -39,14 +40,14 @@ class Overlay:
             0 <= level <= 255 for level in np.ravel(self.color)
         ):
             raise ValueError(f"color must be one or three levels in 0..255, not {self.color}")
-        if not 0 <= self.grow <= 1:
-            raise ValueError(f"grow must be in 0..1, not {self.grow}")
+        check_outline(self.grow, self.shape)
 
     def __call__(self, image: Pixels, faces: Faces) -> Pixels:
         """The picture with every face covered."""
-        return paint(image, regions(image, faces, margin=lambda size: self.grow * size), self._patch)
+        places = regions(image, faces, margin=lambda size: self.grow * size, shape=self.shape)
+        return paint(image, places, self._patch)
 
-    def _patch(self, image: Pixels, place: Region) -> tuple[Pixels, NDArray[np.float32]]:
+    def _patch(self, image: Pixels, place: Region) -> Pixels:
         covered = image[place.rows, place.columns]
         color = np.rint(covered.mean(axis=(0, 1))) if self.color == MEAN else np.asarray(self.color)
-        return np.broadcast_to(color.astype(np.uint8), covered.shape), solid_weight(place)
+        return np.broadcast_to(color.astype(np.uint8), covered.shape)
