@@ -59,7 +59,7 @@ def face_table(
             images.append(base | digest | {"status": "failed", "error": failed[sample.image_id]})
         else:
             height, width = dataset.read(sample.image_id).shape[:2]
-            images.append(base | digest | {"status": "ok", "width": width, "height": height})
+            images.append(base | digest | {"status": "ok", "width": width, "height": height, "frames": 1})
     face_rows, image_rows = tables(faces, images)
     facts = {"categories": list(dataset.categories)}
     return FaceTable(face_rows, image_rows, Manifest("faces", f"test-{len(faces)}", {}, {}, facts=facts))

@@ -76,7 +76,7 @@ def test_each_stage_alone_over_the_files_of_the_stage_before(run: Run, photos: P
     code, out, _ = run("detect", photos, "--out", "faces", "--detector", f"oracle(path={str(boxes)!r})", "-q")
     assert (code, out) == (0, "faces: 20 images, 20 ok, 0 failed, 10 faces, 10 images with faces\n")
     code, out, _ = run("obfuscate", photos, "--faces", "faces", "--method", "pixelate", "--out", "v", "-q")
-    assert (code, out) == (0, "v: 20 images, 10 copied, 10 encoded, 0 failed, 10 faces\n")
+    assert (code, out) == (0, "v: 20 images, 10 copied, 8 edited, 2 encoded, 0 failed, 10 faces\n")
     for seed in (0, 1):
         for data in (photos, "v"):
             arguments = ("--model", "small_resnet", "--seed", seed, "--epochs", 1, "--image-size", 32, "-q")
@@ -140,7 +140,7 @@ def test_boxes_come_and_go(run: Run, photos: Path, boxes: Path, tmp_path: Path) 
     assert (tmp_path / "statistics").is_dir()
     (tmp_path / "rules.toml").write_text('[[keep]]\nimage = "train/*"\n')
     code, out, _ = run("obfuscate", photos, "--faces", "faces", "--select", "rules.toml", "--out", "v", "-q")
-    assert (code, out) == (0, "v: 20 images, 16 copied, 4 encoded, 0 failed, 4 faces\n")
+    assert (code, out) == (0, "v: 20 images, 16 copied, 3 edited, 1 encoded, 0 failed, 4 faces\n")
 
 
 def test_known_boxes_that_cannot_be_right_are_refused(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ MESSAGES = [
     (
         "study photos --out s --arm smudge",
         2,
-        "unknown method 'smudge'; known: blur, mosaic, none, overlay, study_blur",
+        "unknown method 'smudge'; known: blur, dp_pix, inpaint, mosaic, none, overlay",
     ),
     ("study photos --out s --arm blur(strength=-1)", 2, "strength must be in 0.02..2"),
     ("study photos --out s --model resnet19", 2, "unknown model 'resnet19'; known: "),
@@ -264,7 +264,7 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     code, out, _ = run("plugins", "--json")
     assert code == 0
     names = json.loads(out)
-    assert names["methods"] == ["blur", "mosaic", "none", "overlay", "study_blur"]
+    assert names["methods"] == ["blur", "dp_pix", "inpaint", "mosaic", "none", "overlay", "study_blur"]
     detectors = {item["name"]: item for item in names["detectors"]}
     assert list(detectors)[:3] == ["fast", "balanced", "high-recall"]
     assert {"centerface", "retinaface", "yunet", "scrfd", "uniface", "oracle"} <= set(detectors)
@@ -276,3 +276,13 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     assert {"resnet18", "small_resnet", "vgg19"} <= set(names["models"])
     assert {"study", "coco", "yolo", "wider", "csv"} <= set(names["formats"])
     assert names["recipes"] == ["small", "study", "tiny"]
+
+
+def test_a_preset_is_short_for_a_detector(run: Run, photos: Path) -> None:
+    assert run("detect", "photos", "--out", "a", "--preset", "fast", "-q")[0] == 0
+    settings = json.loads(Path("a/manifest.json").read_text())["settings"]
+    assert settings["detector"] == "second_look(effort='low', min_score=0.2)"
+    code, _, err = run("detect", "photos", "--out", "b", "--preset", "slow")
+    assert (code, err) == (2, "sfumato: unknown preset 'slow'; known: balanced, fast, high-recall\n")
+    code, _, err = run("detect", "photos", "--out", "b", "--preset", "fast", "--detector", "fast")
+    assert (code, err) == (2, "sfumato: give --detector or --preset, not both\n")

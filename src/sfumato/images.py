@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from sfumato.errors import ImageError
 Pixels = NDArray[np.uint8]
 """A picture: (height, width, 3) uint8, RGB, upright."""
 
+Level = TypeVar("Level", bound=np.generic)
+
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
     | {".avif", ".heic", ".heif", ".jp2", ".jxl"}
@@ -24,8 +29,23 @@ SUFFIXES = frozenset(
 """Endings, in lower case, by which a file counts as a picture; the content decides how it is read. The second
 line's formats are read where Pillow can; where it cannot, the file is a row that says so, never a gap."""
 
-_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, KeyError, TypeError, IndexError)
+_READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+)
 """What Pillow raises on damaged files; its plug-ins do not agree on one class."""
+
+
+ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+"""Pillow's words for formats whose further frames are an animation on one canvas. Further pages of a TIFF and
+the previews of a phone's JPEG are other pictures: they are never examined, nor carried over."""
 
 
 def is_image(path: Path) -> bool:
@@ -43,15 +63,22 @@ def open_upright(path: Path, *, at_least: int | None = None) -> PillowImage.Imag
     Raises:
         ImageError: the file is missing, truncated, no picture, or larger than Pillow's limit.
     """
+    with reading(path), PillowImage.open(path) as image:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # else it copies, whatever the orientation
+        return image
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises into an ImageError that names the file."""
     try:
         with warnings.catch_warnings():
             # Pillow warns about odd but readable files; what it cannot read it raises.
             warnings.simplefilter("ignore")
-            with PillowImage.open(path) as image:
-                if at_least is not None:
-                    image.draft(None, (at_least, at_least))
-                image.load()
-                return ImageOps.exif_transpose(image)  # a copy, whatever the orientation
+            yield
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
@@ -62,6 +89,52 @@ def open_upright(path: Path, *, at_least: int | None = None) -> PillowImage.Imag
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from error
 
 
+def frame_count(path: Path) -> int:
+    """Number of frames of an animation; 1 for any other picture.
+
+    Raises:
+        ImageError: the file cannot be opened.
+    """
+    with reading(path), PillowImage.open(path) as image:
+        return int(getattr(image, "n_frames", 1)) if image.format in ANIMATED else 1
+
+
+def picture_count(path: Path) -> int:
+    """Number of pictures in a file: frames of an animation, pages of a TIFF, previews of a phone's JPEG.
+
+    Raises:
+        ImageError: the file cannot be opened.
+    """
+    with reading(path), PillowImage.open(path) as image:
+        return int(getattr(image, "n_frames", 1))
+
+
+def open_frames(path: Path) -> Iterator[PillowImage.Image]:
+    """Every frame of an animation as it is seen, upright, one after the other; of other pictures the first.
+
+    Raises:
+        ImageError: a frame cannot be decoded.
+    """
+    with reading(path), PillowImage.open(path) as image:
+        for number in range(int(getattr(image, "n_frames", 1)) if image.format in ANIMATED else 1):
+            image.seek(number)
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            upright.info = dict(image.info)
+            yield upright
+
+
+def turned(pixels: NDArray[Level], orientation: int) -> NDArray[Level]:
+    """Stored pixels, (height, width) or with channels, as an EXIF orientation of 1 to 8 shows them."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    # After the transposition of 5 to 8: which of the axes run backwards.
+    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(
+        orientation, (1, 1)
+    )
+    return pixels[::rows, ::columns]
+
+
 def to_rgb(image: PillowImage.Image) -> Pixels:
     """Pixels of a decoded picture as (height, width, 3) uint8 RGB; 16-bit grey is scaled to 8 bit."""
     if image.mode.startswith("I"):
@@ -69,7 +142,7 @@ def to_rgb(image: PillowImage.Image) -> Pixels:
         image = PillowImage.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
     elif image.mode in {"P", "PA"}:
         image = image.convert("RGBA")  # straight to RGB would warn about transparency kept as bytes
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_image(path: Path, *, at_least: int | None = None) -> Pixels:

@@ -19,6 +19,7 @@ from sfumato.images import read_image
 from sfumato.obfuscate import METHODS, obfuscate
 from sfumato.obfuscate.files.encode import encode, read_source
 from sfumato.records import read_json, read_table, write_table
+from sfumato.specs import to_spec
 from sfumato.testing.obfuscators import picture
 from tests.conftest import drawn, face_table
 
@@ -42,8 +43,17 @@ def test_a_variant_is_the_data_set_again(photos: Path, tmp_path: Path) -> None:
     variant = read_dataset(tmp_path / "v")
     assert variant.samples == dataset.samples
     assert variant.categories == dataset.categories == ("apple", "pear")
-    assert variant.arm == "overlay(color=127, grow=0.1)"
-    assert manifest.counts == {"images": 20, "copied": 18, "encoded": 2, "failed": 0, "faces": 3}
+    assert variant.arm == to_spec(METHODS.build("overlay"))
+    assert manifest.counts == {
+        "images": 20,
+        "copied": 18,
+        "linked": 0,
+        "cleaned": 0,
+        "edited": 1,
+        "encoded": 1,
+        "failed": 0,
+        "faces": 3,
+    }
     for sample in dataset.samples:
         before, after = dataset.path(sample.image_id).read_bytes(), variant.path(sample.image_id).read_bytes()
         assert (before == after) == (sample.image_id not in BOXES)

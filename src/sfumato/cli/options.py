@@ -48,11 +48,14 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, default=str) if as_json else text)
 
 
+WAYS = frozenset({"copied", "linked", "cleaned", "edited", "encoded"})
+
+
 def say_done(out: Path, counts: Mapping[str, Any], failed: Mapping[str, str], *, as_json: bool) -> None:
     """Print where a stage's result lies and its counts; say what failed, and exit 3 if anything did."""
-    summary = ", ".join(
-        f"{value} {key.removeprefix('n_').replace('_', ' ')}" for key, value in counts.items()
-    )
+    # Of the ways to write an image those are named that occurred.
+    said = {key: value for key, value in counts.items() if value or key not in WAYS}
+    summary = ", ".join(f"{value} {key.removeprefix('n_').replace('_', ' ')}" for key, value in said.items())
     say({"out": str(out), "counts": counts, "failed": failed}, f"{out}: {summary}", as_json=as_json)
     say_failed(failed)
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import sfumato
-from sfumato.cli import faces, stages
+from sfumato.cli import faces, stages, verify
 from sfumato.cli.options import FAILED, INTERRUPTED
 from sfumato.errors import SfumatoError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     epilog="Any command takes --debug, which shows the traceback of an error.",
 )
 app.add_typer(stages.app)
+app.add_typer(verify.app)
 app.add_typer(faces.app, name="faces")
 
 

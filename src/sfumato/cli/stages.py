@@ -108,7 +108,10 @@ def demo(
 def detect(
     photos: Photos,
     out: Out,
-    detector: Detector = "balanced",
+    detector: Detector | None = None,
+    preset: Annotated[
+        str | None, typer.Option(help="The same for presets: fast, balanced, high-recall.")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, or what onnxruntime has: cuda, rocm, directml, mps.")
     ] = "auto",
@@ -121,15 +124,20 @@ def detect(
 ) -> None:
     """Find the faces: one row a face, one row an image examined.
 
-    Example: sfumato detect photos --detector high-recall --out faces
+    Example: sfumato detect photos --preset high-recall --out faces
     """
     from sfumato.data import read_dataset
-    from sfumato.detect import DETECTORS
+    from sfumato.detect import DETECTORS, check_preset
     from sfumato.detect import detect as run_detect
+
+    if preset is not None:
+        if detector is not None:
+            raise UsageError("give --detector or --preset, not both")
+        detector = check_preset(preset)
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
     work = make_work(workers, overwrite, quiet=quiet)
-    table = run_detect(dataset, DETECTORS.build(detector), out, device=device, work=work)
+    table = run_detect(dataset, DETECTORS.build(detector or "balanced"), out, device=device, work=work)
     if not len(table.faces):
         typer.echo(f"sfumato: no face found in {len(dataset)} images", err=True)
     say_done(out, table.manifest.counts, table.errors, as_json=as_json)
@@ -146,6 +154,16 @@ def obfuscate(
     select: Annotated[
         Path | None, typer.Option(help="TOML or JSON of rules: which faces to hide, which to leave alone.")
     ] = None,
+    metadata: Annotated[
+        str,
+        typer.Option(help="Kept in files with faces: safe (colours, orientation, resolution), all, none."),
+    ] = "safe",
+    metadata_everywhere: Annotated[
+        bool, typer.Option("--metadata-everywhere", help="The same in files without faces.")
+    ] = False,
+    link: Annotated[
+        str, typer.Option(help="Files without faces: auto (clone or copy), copy, hard (links).")
+    ] = "auto",
     val_fraction: ValFraction = None,
     split_seed: SplitSeed = 0,
     workers: Workers = None,
@@ -160,7 +178,7 @@ def obfuscate(
     from sfumato.data import read_dataset
     from sfumato.faces import read_faces
     from sfumato.faces.selection import read_selection, select_faces
-    from sfumato.obfuscate import METHODS, read_failures
+    from sfumato.obfuscate import METHODS, FileOptions, read_failures
     from sfumato.obfuscate import obfuscate as run_obfuscate
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
@@ -168,7 +186,8 @@ def obfuscate(
     table = read_faces(faces)
     if select is not None:
         table = select_faces(table, read_selection(select))
-    manifest = run_obfuscate(dataset, table, METHODS.build(method), out, work=work)
+    files = FileOptions.of(metadata, link, everywhere=metadata_everywhere)
+    manifest = run_obfuscate(dataset, table, METHODS.build(method), out, files=files, work=work)
     say_done(out, manifest.counts, read_failures(out), as_json=as_json)
 
 

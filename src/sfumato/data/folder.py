@@ -57,7 +57,7 @@ def read_folder(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Data
     samples, categories = _label(root, ids)
     if val_fraction:
         samples = split_samples(root, samples, val_fraction=val_fraction, seed=seed)
-    return Dataset(root, tuple(samples), categories, _fingerprint(root, samples))
+    return Dataset(root, tuple(samples), categories, fingerprint(root, samples))
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -147,7 +147,8 @@ def split_samples(root: Path, samples: Sequence[Sample], *, val_fraction: float,
     ]
 
 
-def _fingerprint(root: Path, samples: Iterable[Sample]) -> str:
+def fingerprint(root: Path, samples: Iterable[Sample]) -> str:
+    """What a folder of images is known by: a hash of ids, splits, labels and contents, 16 digits."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(f"{sample.image_id}\0{sample.split}\0{sample.label}\0".encode())

@@ -23,10 +23,12 @@ IMAGES_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("error", pa.string()),
         ("sha256", pa.string()),
+        ("frames", pa.int32()),
     ]
 )
 """One row an image that a stage looked at. `status` is "ok" or "failed", `error` the reason or null,
-width and height are of the upright image in pixels and null where it failed, sha256 is of the file."""
+width and height are of the upright image in pixels and null where it failed, sha256 is of the file, frames
+the number of frames of an animation that were looked at (1 of any other picture)."""
 
 
 def read_dataset(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Dataset:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sfumato.errors import UnknownName
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -51,3 +53,15 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """Measured by `benchmarks/detect.py`; the figures stand in docs/benchmarks.md."""
+
+
+def check_preset(word: str) -> str:
+    """The name of a preset, hyphens or underscores.
+
+    Raises:
+        UnknownName: there is no such preset.
+    """
+    name = word.replace("-", "_")
+    if name not in PRESETS:
+        raise UnknownName("preset", word, {preset.replace("_", "-") for preset in PRESETS})
+    return name

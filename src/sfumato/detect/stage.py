@@ -12,13 +12,14 @@ import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sfumato.boxes import nms
 from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
 from sfumato.detect.detector import Detector, DetectorById
 from sfumato.detect.networks.runtime import providers, use_device
 from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import DatasetError, ImageError
 from sfumato.faces import FACES_SCHEMA, Faces, FaceTable, faces_rows, read_faces
-from sfumato.images import Pixels, read_image
+from sfumato.images import Pixels, frame_count, open_frames, read_image, to_rgb
 from sfumato.records import (
     Manifest,
     file_sha256,
@@ -33,6 +34,9 @@ from sfumato.specs import to_spec
 
 BATCH_PIXELS = 4_000_000
 """Images are handed to the detector together until they hold this many pixels, so that memory is bounded."""
+
+SAME_PLACE = 0.8
+"""Boxes of two frames that overlap more than this are one; every frame is hidden under all boxes."""
 
 _FACE = pa.struct([field for field in FACES_SCHEMA if field.name != "image_id"])
 _PART_SCHEMA = IMAGES_SCHEMA.append(pa.field("faces", pa.list_(_FACE)))
@@ -119,6 +123,7 @@ class _Examine:
                 _fail(row, error, self.root)
                 continue
             row["height"], row["width"] = image.shape[:2]
+            row["frames"] = 1
             batch.append((row, image))
             pixels += image.shape[0] * image.shape[1]
             if pixels >= BATCH_PIXELS:
@@ -128,20 +133,35 @@ class _Examine:
             yield batch
 
     def _examine(self, batch: Sequence[tuple[dict[str, Any], Pixels]]) -> None:
-        if not isinstance(self.detector, DetectorById):
+        for (row, image), found in zip(batch, self._together(batch), strict=True):
             try:
-                found = self.detector([image for _, image in batch])
-            except ImageError:
-                pass  # one of them; found out below
-            else:
-                for (row, _), faces in zip(batch, found, strict=True):
-                    _succeed(row, faces)
-                return
-        for row, image in batch:
-            try:
-                _succeed(row, self._of_image(row["image_id"], image))
+                faces = self._of_image(row["image_id"], image) if found is None else found
+                _succeed(row, self._with_frames(row, faces))
             except ImageError as error:
                 _fail(row, error, self.root)
+
+    def _together(self, batch: Sequence[tuple[dict[str, Any], Pixels]]) -> Sequence[Faces | None]:
+        """Faces of a batch, or None for each where it must be gone through one by one."""
+        if not isinstance(self.detector, DetectorById):
+            try:
+                return self.detector([image for _, image in batch])
+            except ImageError:
+                pass  # one of them
+        return [None] * len(batch)
+
+    def _with_frames(self, row: dict[str, Any], first: Faces) -> Faces:
+        """The faces of all frames of an animation, near duplicates left out; else those of the picture."""
+        path = self.root / row["image_id"]
+        # What is known by name is known of the picture as a whole: its other frames nobody looked at.
+        if isinstance(self.detector, DetectorById) or frame_count(path) == 1:
+            return first
+        parts = [first]
+        for number, frame in enumerate(open_frames(path)):
+            if number:
+                parts += self.detector([to_rgb(frame)])
+        row["frames"] = len(parts)
+        faces = Faces.joined(parts)
+        return faces[nms(faces.xyxy, faces.score, max_iou=SAME_PLACE)]
 
     def _of_image(self, image_id: str, image: Pixels) -> Faces:
         if isinstance(self.detector, DetectorById):
@@ -163,7 +183,7 @@ def _fail(row: dict[str, Any], error: Exception, root: Path) -> None:
     row["status"] = "failed"
     # The row names the image; the place of the data set is no fact about it.
     row["error"] = str(error).removeprefix(f"{root / row['image_id']}: ") or type(error).__name__
-    row["width"] = row["height"] = None
+    row["width"] = row["height"] = row["frames"] = None
     row["faces"] = []
 
 

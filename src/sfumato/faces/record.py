@@ -61,6 +61,16 @@ class Faces:
         sources = (source,) * n if isinstance(source, str) else tuple(source)
         return cls(boxes, scores, kinds, sources)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Faces]) -> Faces:
+        """Faces of several records, one after the other."""
+        return cls.of(
+            [box for part in parts for box in part.xyxy],
+            [score for part in parts for score in part.score],
+            kind=[kind for part in parts for kind in part.kind],
+            source=[source for part in parts for source in part.source],
+        )
+
     def __len__(self) -> int:
         return len(self.xyxy)
 

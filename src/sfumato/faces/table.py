@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sfumato.data.variant import IMAGES_SCHEMA
+from sfumato.errors import BoxError, TableError
 from sfumato.faces.record import Faces
 from sfumato.records import Manifest, read_manifest, read_table
 
@@ -81,6 +82,12 @@ class FaceTable:
         return dict(zip(ids, digests, strict=True))
 
     @cached_property
+    def frames(self) -> Mapping[str, int]:
+        """Number of frames of each image that were looked at, by image id."""
+        ids, counts = self.images["image_id"].to_pylist(), self.images["frames"].to_pylist()
+        return {image_id: count or 1 for image_id, count in zip(ids, counts, strict=True)}
+
+    @cached_property
     def _rows(self) -> Mapping[str, np.ndarray[Any, Any]]:
         # Arrow's own encoding: fixed-width text of NumPy would cost more memory, and loses a NUL at the end.
         ids = pc.dictionary_encode(self.faces["image_id"].combine_chunks())
@@ -93,12 +100,15 @@ class FaceTable:
     def _arrays(self) -> Faces:
         table = self.faces
         xyxy = np.stack([table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
-        return Faces.of(
-            xyxy,
-            table["score"].to_numpy(),
-            kind=table["kind"].to_pylist(),
-            source=table["source"].to_pylist(),
-        )
+        try:
+            return Faces.of(
+                xyxy,
+                table["score"].to_numpy(),
+                kind=table["kind"].to_pylist(),
+                source=table["source"].to_pylist(),
+            )
+        except BoxError as error:
+            raise TableError(f"faces.parquet: {error}; detect or import the faces again") from error
 
     def of(self, image_id: str) -> Faces:
         """The faces of one image; none where the table has no row for it."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
 from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import DatasetError, ImageError, UsageError
 from sfumato.faces import Faces, FaceTable
-from sfumato.obfuscate.files.encode import encode, has_more_frames, read_source
-from sfumato.obfuscate.method import Obfuscator
+from sfumato.images import Pixels, picture_count
+from sfumato.obfuscate.files.metadata import Policy, clean
+from sfumato.obfuscate.files.place import Link, as_link, place
+from sfumato.obfuscate.files.rewrite import rewrite
+from sfumato.obfuscate.method import Obfuscator, apply
+from sfumato.obfuscate.provenance import write_provenance
 from sfumato.records import (
     Manifest,
     file_sha256,
@@ -34,8 +38,44 @@ from sfumato.specs import to_spec
 VARIANT_SCHEMA = pa.schema(
     [*IMAGES_SCHEMA, ("n_faces", pa.int32()), ("written", pa.string()), ("note", pa.string())]
 )
-"""`IMAGES_SCHEMA`, and: the number of faces in the image; how it was written: "copied" byte for byte,
-"encoded" anew, or null where it failed; what the format cannot keep, or null. sha256 is of the new file."""
+"""`IMAGES_SCHEMA`, and: the number of faces in the image; how it was written: "copied" or "linked" byte for
+byte, "cleaned" of metadata only, "edited" (a JPEG's blocks under the faces), "encoded" anew, or null where it
+failed; what the format cannot keep, or null. sha256 is of the new file."""
+
+WAYS = ("copied", "linked", "cleaned", "edited", "encoded")
+"""How an image may be written, the words of the column `written`."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How the files of a variant are written.
+
+    Attributes:
+        metadata: what besides the picture is kept in files with hidden faces; see `Policy`.
+        metadata_everywhere: the same in files without faces, which are else passed on byte for byte.
+        link: how those get into the variant; see `sfumato.obfuscate.files.place.Link`.
+    """
+
+    metadata: Policy = Policy.SAFE
+    metadata_everywhere: bool = False
+    link: Link = "auto"
+
+    @classmethod
+    def of(cls, metadata: str, link: str, *, everywhere: bool = False) -> FileOptions:
+        """Options from words.
+
+        Raises:
+            UsageError: there is no such policy or way.
+        """
+        try:
+            return cls(Policy(metadata), everywhere, as_link(link))
+        except ValueError as error:
+            known = ", ".join(Policy)
+            raise UsageError(f"unknown policy '{metadata}' for metadata; known: {known}") from error
+
+    def settings(self) -> dict[str, str | bool]:
+        """What changes bytes; the way in which equal bytes get there does not."""
+        return {"metadata": str(self.metadata), "metadata_everywhere": self.metadata_everywhere}
 
 
 @dataclass(frozen=True)
@@ -43,44 +83,59 @@ class _Job:
     sample: Sample
     faces: Faces
     sha256: str | None
+    frames: int
     error: str | None
 
 
-def obfuscate(
-    dataset: Dataset, faces: FaceTable, method: Obfuscator, out: Path, *, work: Work = Work()
+def obfuscate(  # noqa: PLR0913  each is a thing of its own
+    dataset: Dataset,
+    faces: FaceTable,
+    method: Obfuscator,
+    out: Path,
+    *,
+    files: FileOptions = FileOptions(),
+    work: Work = Work(),
 ) -> Manifest:
     """Write a variant of a data set into `out`; resumes unfinished work, skips finished.
 
-    Images without faces are copied byte for byte, but for files of several frames or pages, of which only the
-    first was examined and is written. Images with faces are decoded, changed and encoded in their
-    own format; for the control arm `none` too, so that arms differ by the hiding only. An image that cannot
-    be read, that nobody examined, or that changed since it was examined, is a row with status "failed" and
-    its reason, and is *not* in the variant: nothing unobfuscated is written under a variant's name.
+    Images without faces are passed on byte for byte, but for further frames or pages that nobody examined.
+    Images with faces are written again in their own format, the control arm `none` too, with as little
+    changed as the format allows (see `sfumato.obfuscate.files.rewrite`). An image that cannot be read, that
+    nobody examined, or that changed since it was examined, is a row with status "failed" and its reason, and
+    is *not* in the variant: nothing unobfuscated is written under a variant's name.
 
     Args:
         dataset: the original.
         faces: what `detect` found in it.
         method: how to hide.
-        out: folder of the variant: images at their ids, images.parquet (`VARIANT_SCHEMA`), manifest.json.
+        out: folder of the variant: images at their ids, images.parquet (`VARIANT_SCHEMA`), manifest.json, and
+            the documents of `sfumato.obfuscate.provenance`.
+        files: metadata, links.
         work: processes, progress, overwriting.
 
     Returns:
-        The manifest; its `counts` say how many images were copied, encoded, and failed.
+        The manifest; its `counts` say how many images were written in which way, and how many failed.
 
     Raises:
         UsageError: `out` is the data set itself or holds something else.
         DatasetError: no image of the data set could be written.
     """
     check_apart(dataset.root, out)
-    settings = {"method": to_spec(method)}
-    key = make_key("variant", {"dataset": dataset.fingerprint, "faces": faces.manifest.key}, settings)
+    settings = {"method": to_spec(method), **files.settings()}
+    inputs = {"dataset": dataset.fingerprint, "faces": faces.manifest.key}
+    key = make_key("variant", inputs, settings)
     with locked(out):
         if not prepare_output(out, "variant", key, overwrite=work.overwrite):
             jobs = [_job(sample, faces) for sample in dataset.samples]
-            task = partial(_write_images, dataset, method, out)
+            task = _Write(dataset, method, out, files)
             table = map_parts(task, jobs, out, stage=f"obfuscate {method.name}", work=work)
-            _close(faces, table, out)
-            finish(out, _manifest(dataset, faces, table, settings))
+            _check_some(table, out)
+            write_table(out / "images.parquet", _with_sizes(table, faces))
+            facts = {"arm": settings["method"], "categories": list(dataset.categories)}
+            counts = _counts(table) | _elsewhere(dataset, faces)
+            manifest = Manifest("variant", key, inputs, settings, counts, facts, versions())
+            finish(out, write_provenance(out, faces, method, manifest))
+            clear_parts(out)
     return read_manifest(out, kind="variant")
 
 
@@ -114,75 +169,101 @@ def _job(sample: Sample, faces: FaceTable) -> _Job:
         error = "not examined: detect faces in it first (sfumato detect)"
     elif status != "ok":
         error = faces.errors.get(sample.image_id) or "could not be examined"
-    return _Job(sample, faces.of(sample.image_id), faces.sha256.get(sample.image_id), error)
+    frames = faces.frames.get(sample.image_id, 1)
+    return _Job(sample, faces.of(sample.image_id), faces.sha256.get(sample.image_id), frames, error)
 
 
-def _write_images(dataset: Dataset, method: Obfuscator, out: Path, jobs: Sequence[_Job]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [_write_image(dataset, method, out, job) for job in jobs], schema=VARIANT_SCHEMA
-    )
+@dataclass(frozen=True)
+class _Write:
+    """The task of one part: jobs to rows, files on the way."""
+
+    dataset: Dataset
+    method: Obfuscator
+    out: Path
+    files: FileOptions
+
+    def __call__(self, jobs: Sequence[_Job]) -> pa.Table:
+        return pa.Table.from_pylist([self._row(job) for job in jobs], schema=VARIANT_SCHEMA)
+
+    def _row(self, job: _Job) -> dict[str, Any]:
+        sample = job.sample
+        row: dict[str, Any] = {
+            "image_id": sample.image_id,
+            "split": sample.split,
+            "label": sample.label,
+            "n_faces": len(job.faces),
+        }
+        try:
+            if job.error is not None:
+                raise ImageError(job.error)
+            return row | {"status": "ok"} | self._write(job)
+        except ImageError as error:
+            # The table is meant to be passed on: no path of this machine in it.
+            return row | {"status": "failed", "error": str(error).replace(f"{self.dataset.root}/", "")}
+
+    def _write(self, job: _Job) -> dict[str, Any]:
+        source, target = self.dataset.path(job.sample.image_id), self.out / job.sample.image_id
+        try:
+            changed = file_sha256(source) != job.sha256
+        except OSError as error:
+            raise ImageError(f"{source}: cannot be read ({error.strerror})") from error
+        if changed:
+            raise ImageError(f"{source}: changed since it was examined; detect faces again")
+        # Frames and pages that nobody examined are not carried over.
+        if len(job.faces) or picture_count(source) > job.frames:
+            return self._rewrite(source, target, job)
+        if self.files.metadata_everywhere:
+            return self._clean(source, target, job)
+        return {"sha256": job.sha256, "written": place(source, target, self.files.link), "frames": job.frames}
+
+    def _rewrite(self, source: Path, target: Path, job: _Job) -> dict[str, Any]:
+        def hide(image: Pixels) -> Pixels:
+            return apply(self.method, job.sample.image_id, image, job.faces)
+
+        made = rewrite(source, hide, policy=self.files.metadata, frames=job.frames)
+        write_atomic(target, made.data, durable=False)
+        return {
+            "sha256": hashlib.sha256(made.data).hexdigest(),
+            "written": made.written,
+            "note": made.note or None,
+            "width": made.width,
+            "height": made.height,
+            "frames": made.frames,
+        }
+
+    def _clean(self, source: Path, target: Path, job: _Job) -> dict[str, Any]:
+        try:
+            data = clean(source.read_bytes(), self.files.metadata).data
+        except ImageError:  # a container that cannot be taken apart: new bytes have nothing else in them
+            return self._rewrite(source, target, job)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 == job.sha256:
+            return {"sha256": sha256, "written": place(source, target, self.files.link), "frames": job.frames}
+        write_atomic(target, data, durable=False)
+        return {"sha256": sha256, "written": "cleaned", "frames": job.frames}
 
 
-def _write_image(dataset: Dataset, method: Obfuscator, out: Path, job: _Job) -> dict[str, Any]:
-    sample = job.sample
-    row: dict[str, Any] = {
-        "image_id": sample.image_id,
-        "split": sample.split,
-        "label": sample.label,
-        "n_faces": len(job.faces),
-    }
-    try:
-        if job.error is not None:
-            raise ImageError(job.error)
-        return (
-            row | {"status": "ok"} | _write(dataset.path(sample.image_id), out / sample.image_id, job, method)
-        )
-    except ImageError as error:
-        # The table is meant to be passed on: no path of this machine in it.
-        return row | {"status": "failed", "error": str(error).replace(f"{dataset.root}/", "")}
-
-
-def _write(source_path: Path, target: Path, job: _Job, method: Obfuscator) -> dict[str, Any]:
-    try:
-        changed = file_sha256(source_path) != job.sha256
-    except OSError as error:
-        raise ImageError(f"{source_path}: cannot be read ({error.strerror})") from error
-    if changed:
-        raise ImageError(f"{source_path}: changed since it was examined; detect faces again")
-    # Only the first frame was examined: the others are not carried over unseen.
-    if not len(job.faces) and not has_more_frames(source_path):
-        write_atomic(target, source_path.read_bytes(), durable=False)
-        return {"sha256": job.sha256, "written": "copied"}
-    source = read_source(source_path)
-    data = encode(source, method(source.rgb, job.faces))
-    write_atomic(target, data, durable=False)
-    height, width = source.rgb.shape[:2]
-    facts = {"width": width, "height": height, "note": source.note or None}
-    return facts | {"sha256": file_sha256(target), "written": "encoded"}
-
-
-def _close(faces: FaceTable, table: pa.Table, out: Path) -> None:
+def _check_some(table: pa.Table, out: Path) -> None:
     errors = table["error"].drop_null()
     if len(errors) == len(table):
         clear_parts(out)  # what was wrong may be put right: the next call tries again
         raise DatasetError(f"{out}: none of the {len(table)} images could be written; the first: {errors[0]}")
-    write_table(out / "images.parquet", _with_sizes(table, faces))
-    clear_parts(out)
 
 
-def _manifest(dataset: Dataset, faces: FaceTable, table: pa.Table, settings: dict[str, str]) -> Manifest:
-    inputs = {"dataset": dataset.fingerprint, "faces": faces.manifest.key}
+def _counts(table: pa.Table) -> dict[str, int]:
     written = table["written"].to_pylist()
-    counts = {
+    return {
         "images": len(table),
-        "copied": written.count("copied"),
-        "encoded": written.count("encoded"),
+        **{way: written.count(way) for way in WAYS},
         "failed": written.count(None),
         "faces": sum(table["n_faces"].to_pylist()),
     }
-    facts = {"arm": settings["method"], "categories": list(dataset.categories)}
-    key = make_key("variant", inputs, settings)
-    return Manifest("variant", key, inputs, settings, counts, facts, versions())
+
+
+def _elsewhere(dataset: Dataset, faces: FaceTable) -> dict[str, int]:
+    """Faces of images that the data set does not have: a part of it was meant, or another data set."""
+    absent = faces.image_ids_with_faces() - {sample.image_id for sample in dataset.samples}
+    return {"faces_of_absent_images": sum(len(faces.rows_of(name)) for name in absent)} if absent else {}
 
 
 def _with_sizes(table: pa.Table, faces: FaceTable) -> pa.Table:

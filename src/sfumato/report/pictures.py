@@ -86,13 +86,13 @@ def _candidates(faces: FaceTable, shown: Mapping[str, Dataset]) -> Iterator[tupl
 
 
 def _may_be_shown(dataset: Dataset) -> set[str]:
-    """Images of a data set, less those that a variant copied as they came: nothing is hidden there."""
+    """Images of a data set, less those that a variant passed on as they came: nothing is hidden there."""
     ids = {sample.image_id for sample in dataset.samples}
     table = dataset.root / "images.parquet"
     if not table.is_file():
         return ids
     rows = read_table(table, VARIANT_SCHEMA).select(["image_id", "written"]).to_pylist()
-    return ids - {row["image_id"] for row in rows if row["written"] == "copied"}
+    return ids - {row["image_id"] for row in rows if row["written"] not in ("edited", "encoded")}
 
 
 def _largest_faces(faces: FaceTable) -> pa.Table:

@@ -281,6 +281,8 @@ def _images(dataset: Dataset, examined: NDArray[np.int64], frames: pa.Table, pla
         "status": np.where(failed, "failed", "ok").tolist(),
         "error": error,
         "sha256": frames["sha256"],
+        # A record is of the picture that a person saw: further frames of an animation count as not examined.
+        "frames": pa.array(np.ones(len(failed), dtype=np.int32), mask=failed),
         "extra": extra,
     }
     return pa.table(columns, schema=IMAGES_SCHEMA.append(EXTRA)).combine_chunks()

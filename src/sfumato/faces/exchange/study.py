@@ -44,7 +44,15 @@ class StudyJson:
 
     def write(self, annotations: Annotations, path: Path) -> None:
         """Write the file."""
-        write_atomic(path, "".join(_lines(annotations)).encode())
+        write_atomic(path, "".join(_lines(annotations, rounded(annotations.xyxy))).encode())
+
+
+def write_exact(annotations: Annotations, path: Path) -> None:
+    """Write the study's JSON with every digit of the boxes, where others write rounded pixels.
+
+    Read back as float32 they are the same boxes, so that what was hidden can be hidden again and compared.
+    """
+    write_atomic(path, "".join(_lines(annotations, annotations.xyxy.tolist())).encode())
 
 
 def _read_record(collector: Collector, record: Mapping[str, Any]) -> None:
@@ -60,8 +68,7 @@ def _read_record(collector: Collector, record: Mapping[str, Any]) -> None:
             collector.box(ends, box.get("score", 1.0), box.get("kind", "face"), without(box, *_BOX))
 
 
-def _lines(annotations: Annotations) -> Iterator[str]:
-    xyxy = rounded(annotations.xyxy)
+def _lines(annotations: Annotations, xyxy: Sequence[Sequence[float]]) -> Iterator[str]:
     mark = "[\n"
     for row, boxes in annotations.boxes_of():
         record = {"url": annotations.names[row], "bboxes": [_box(annotations, at, xyxy) for at in boxes]}

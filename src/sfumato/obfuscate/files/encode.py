@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ExifTags, JpegImagePlugin, PngImagePlugin
 from PIL import Image as PillowImage
-from PIL import JpegImagePlugin
 
 from sfumato.errors import ImageError
-from sfumato.images import Pixels, open_upright, to_rgb
+from sfumato.images import Pixels, open_upright, reading, to_rgb
 
 _CHROMA = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-_WEBP_QUALITY = 90
+WEBP_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,10 @@ def read_source(path: Path) -> Source:
         ImageError: as `sfumato.images.open_upright`, or a format that Pillow cannot write.
     """
     # The turned copy that `open_upright` returns has lost the file's format and tables: look at the file too.
-    try:
-        with PillowImage.open(path) as plain:
-            file_format = "JPEG" if plain.format == "MPO" else str(plain.format)
-            options = _options(plain, file_format, path)
-            note = _note(plain)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be decoded ({error})") from error
+    with reading(path), PillowImage.open(path) as plain:
+        file_format = "JPEG" if plain.format == "MPO" else str(plain.format)
+        options = _options(plain, file_format, path)
+        note = _note(plain)
     PillowImage.init()
     if file_format not in PillowImage.SAVE:
         raise ImageError(
@@ -96,8 +93,8 @@ def _options(image: PillowImage.Image, file_format: str, path: Path) -> dict[str
     if file_format == "JPEG":
         options |= _jpeg_options(image)
     elif file_format == "WEBP":
-        lossless = _is_lossless_webp(path.read_bytes())
-        options |= {"lossless": True} if lossless else {"quality": _WEBP_QUALITY}
+        lossless = is_lossless_webp(path.read_bytes())
+        options |= {"lossless": True} if lossless else {"quality": WEBP_QUALITY}
     elif file_format == "TIFF":
         options["compression"] = "tiff_lzw"
     if file_format in {"JPEG", "PNG", "TIFF", "BMP"} and _plain_number_pair(image.info.get("dpi")):
@@ -117,7 +114,40 @@ def _jpeg_options(image: PillowImage.Image) -> dict[str, Any]:
     }
 
 
-def _is_lossless_webp(data: bytes) -> bool:
+def with_metadata(source: Source, path: Path) -> Source:
+    """The source with settings that carry over EXIF (but for the orientation), XMP and PNG texts too.
+
+    Previews and names in there stay as they are: only for whoever asks for all metadata.
+    """
+    options = dict(source.options)
+    with reading(path), PillowImage.open(path) as image:
+        image.load()  # PNG has texts behind its pixels
+        exif = image.getexif()
+        exif.pop(ExifTags.Base.Orientation, None)  # the picture is written upright
+        if len(exif) and source.format in {"JPEG", "PNG", "WEBP", "AVIF"}:
+            options["exif"] = exif.tobytes()
+        if image.info.get("xmp") and source.format in {"JPEG", "WEBP", "AVIF"}:
+            options["xmp"] = image.info["xmp"]
+        if source.format == "PNG":
+            options["pnginfo"] = _texts(image.info)
+    return replace(source, options=options)
+
+
+def without_metadata(source: Source) -> Source:
+    """The source with settings that write nothing but the picture."""
+    kept = {key: value for key, value in source.options.items() if key not in {"icc_profile", "dpi"}}
+    return replace(source, options=kept)
+
+
+def _texts(info: dict[str | tuple[int, int], Any]) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    for key, value in info.items():
+        if isinstance(key, str) and isinstance(value, str):
+            texts.add_itxt(key, value)
+    return texts
+
+
+def is_lossless_webp(data: bytes) -> bool:
     """Whether the first picture chunk of a RIFF container is a lossless one ("VP8L")."""
     at = 12
     while at + 8 <= len(data):
@@ -130,36 +160,15 @@ def _is_lossless_webp(data: bytes) -> bool:
     return False
 
 
-def has_more_frames(path: Path) -> bool:
-    """Whether a file holds more than the one picture that is looked at: frames, pages, previews.
-
-    Raises:
-        ImageError: the file cannot be opened.
-    """
-    try:
-        with PillowImage.open(path) as image:
-            return int(getattr(image, "n_frames", 1)) > 1
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{path}: cannot be decoded ({error})") from error
-
-
 def _note(image: PillowImage.Image) -> str:
     lost = []
     if getattr(image, "n_frames", 1) > 1:
         lost.append(f"first of {getattr(image, 'n_frames', 1)} frames kept")
-    if image.format == "PNG" and image.mode in {"RGB", "RGBA", "LA"} and _png_depth(image) == 16:
-        lost.append("16-bit levels written with 8 bits")
     if image.mode.startswith("I") or image.mode == "F":
         lost.append(f"{image.mode} levels written with 8 bits")
     if image.mode == "CMYK":
         lost.append("CMYK written as RGB")
     return "; ".join(lost)
-
-
-def _png_depth(image: PillowImage.Image) -> int:
-    """Bits a channel, which Pillow does not tell for coloured PNGs: byte 24 of the file."""
-    with Path(getattr(image, "filename", "")).open("rb") as file:
-        return file.read(25)[24]
 
 
 def _plain_number_pair(value: Any) -> bool:

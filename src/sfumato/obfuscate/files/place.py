@@ -1,0 +1,80 @@
+"""Files that are passed on as they are: cloned, linked or copied."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal, get_args
+from uuid import uuid4
+
+from sfumato.errors import UsageError
+from sfumato.records import write_atomic
+
+Link = Literal["auto", "copy", "hard"]
+"""How a file without faces gets into a variant.
+
+"auto" shares its blocks where the file system can (a reflink: two files that may be changed apart), else
+copies; "copy" copies; "hard" makes a second name of one file, so that whoever changes one changes both.
+"""
+
+_FICLONE = 0x40049409
+"""Linux's request for a reflink (ioctl_ficlone(2))."""
+
+
+def as_link(word: str) -> Link:
+    """The way that a word names.
+
+    Raises:
+        UsageError: there is no such way.
+    """
+    ways: tuple[Link, ...] = get_args(Link)
+    for way in ways:
+        if way == word:
+            return way
+    raise UsageError(f"unknown way '{word}' to pass on a file; known: {', '.join(ways)}")
+
+
+def place(source: Path, target: Path, link: Link) -> str:
+    """Put a file at another place, byte for byte; gives "copied" or "linked".
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link == "hard" and not source.is_symlink() and _linked(source, target):
+        return "linked"
+    if link == "auto" and _cloned(source, target):
+        return "copied"
+    write_atomic(target, source.read_bytes(), durable=False)
+    return "copied"
+
+
+def _linked(source: Path, target: Path) -> bool:
+    scratch = target.with_name(f".{uuid4().hex}.tmp")  # not the file's own name, which may be long
+    try:
+        os.link(source, scratch)
+        scratch.replace(target)
+    except OSError:  # another file system, or one without links
+        scratch.unlink(missing_ok=True)
+        return False
+    finally:
+        # Renaming one name of a file onto another of the same file does nothing, and leaves both.
+        scratch.unlink(missing_ok=True)
+    return True
+
+
+def _cloned(source: Path, target: Path) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    import fcntl
+
+    scratch = target.with_name(f".{uuid4().hex}.tmp")  # not the file's own name, which may be long
+    try:
+        with source.open("rb") as old, scratch.open("wb") as new:
+            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        scratch.replace(target)
+    except OSError:  # a file system without reflinks
+        scratch.unlink(missing_ok=True)
+        return False
+    return True
