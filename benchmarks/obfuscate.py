@@ -1,6 +1,6 @@
 """Time to write an obfuscated data set: ours, the published arithmetic as a script, deface, and plain OpenCV.
 
-    python benchmarks/obfuscate.py [FOLDER] [--images 600] [--share 0.17] [--workers 2]
+    python benchmarks/obfuscate.py [FOLDER] [--images 3000] [--share 0.17] [--workers 2]
     python benchmarks/obfuscate.py [FOLDER] --fuzz 5000
 
 FOLDER holds `images/` and `faces.json` (see the README of the development images). Its images are repeated
@@ -181,7 +181,7 @@ def memory(args: argparse.Namespace, scratch: Path) -> None:
     for factor in (1, 4):
         folder = scratch / f"memory-{factor}"
         (folder / "photos").mkdir(parents=True)
-        boxes = repeated(args.folder, folder / "photos", factor * args.images // 2, args.share)
+        boxes = repeated(args.folder, folder / "photos", factor * args.images // 10, args.share)
         known(folder / "photos", boxes, folder)
         code = (
             "import resource, sys; from sfumato.cli import main; main(sys.argv[1:]); "
@@ -242,7 +242,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data/imagenet-samples"))
-    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--share", type=float, default=0.17, help="of images with faces")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fuzz", type=int, default=0, help="only damage this many JPEGs")

@@ -99,12 +99,18 @@ def frame_count(path: Path) -> int:
         return int(getattr(image, "n_frames", 1)) if image.format in ANIMATED else 1
 
 
-def picture_count(path: Path) -> int:
+def picture_count(path: Path, data: bytes) -> int:
     """Number of pictures in a file: frames of an animation, pages of a TIFF, previews of a phone's JPEG.
+
+    Args:
+        path: of the file.
+        data: its bytes.
 
     Raises:
         ImageError: the file cannot be opened.
     """
+    if data.startswith(b"\xff\xd8") and b"MPF\0" not in data:
+        return 1  # the usual case, told without opening the file again
     with reading(path), PillowImage.open(path) as image:
         return int(getattr(image, "n_frames", 1))
 

@@ -237,7 +237,7 @@ def published() -> FaceTable:
     split = pa.array(["train", "val"]).take(pa.array((np.arange(N_IMAGES) >= N_TRAIN).astype(np.int64)))
     ok = pa.array(np.full(N_IMAGES, "ok"))
     images = pa.table(
-        [ids, split, label.astype(np.int32), size, size, ok, nothing, nothing], schema=IMAGES_SCHEMA
+        [ids, split, label.astype(np.int32), size, size, ok, nothing, nothing, size], schema=IMAGES_SCHEMA
     )
     edges = [pa.array(np.full(N_FACES, value, dtype=np.float32)) for value in (10, 10, 50, 60, 1)]
     words = [pa.array(np.full(N_FACES, word)) for word in ("face", "study")]

@@ -81,7 +81,7 @@ def test_every_frame_of_an_animation_is_hidden_and_nothing_else_changes(
     tmp_path: Path, name: str, options: Any
 ) -> None:
     path = moving(tmp_path / name, **options)
-    assert frame_count(path) == picture_count(path) == 3
+    assert frame_count(path) == picture_count(path, path.read_bytes()) == 3
     made, _ = rewritten(path, frames=3)
     assert (made.written, made.note, made.frames) == ("encoded", "", 3)
     new = tmp_path / f"new-{name}"

@@ -421,7 +421,7 @@ def test_every_frame_of_an_animation_is_compared(tmp_path: Path, name: str) -> N
     method, faces = METHODS.build("blur"), Faces.of(np.array(FACE))
 
     def hide(image: Pixels) -> Pixels:
-        return method(image, faces)
+        return np.asarray(method(image, faces))
 
     for count in (3, 1):  # one: only the first was examined, the others are left out
         written.write_bytes(rewrite(path, hide, policy=Policy.SAFE, frames=count).data)

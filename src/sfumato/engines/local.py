@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -94,6 +95,27 @@ def _results(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], work
         for number, part in parts:
             yield number, task(part)
         return
+    with _one_thread_each():
+        yield from _pooled(task, parts, workers)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let NumPy's linear algebra take one thread in processes that are started meanwhile.
+
+    One process a core is all the machine has; threads beside them wait for one another in a busy loop.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+
+
+def _pooled(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], workers: int) -> Any:
     # "spawn": a forked child of a process with threads (onnxruntime, Arrow, torch) may dead-lock.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:

@@ -22,7 +22,6 @@ from sfumato.obfuscate.method import Obfuscator, apply
 from sfumato.obfuscate.provenance import write_provenance
 from sfumato.records import (
     Manifest,
-    file_sha256,
     finish,
     locked,
     make_key,
@@ -204,17 +203,18 @@ class _Write:
     def _write(self, job: _Job) -> dict[str, Any]:
         source, target = self.dataset.path(job.sample.image_id), self.out / job.sample.image_id
         try:
-            changed = file_sha256(source) != job.sha256
+            data = source.read_bytes()
         except OSError as error:
             raise ImageError(f"{source}: cannot be read ({error.strerror})") from error
-        if changed:
+        if hashlib.sha256(data).hexdigest() != job.sha256:
             raise ImageError(f"{source}: changed since it was examined; detect faces again")
         # Frames and pages that nobody examined are not carried over.
-        if len(job.faces) or picture_count(source) > job.frames:
+        if len(job.faces) or picture_count(source, data) > job.frames:
             return self._rewrite(source, target, job)
         if self.files.metadata_everywhere:
-            return self._clean(source, target, job)
-        return {"sha256": job.sha256, "written": place(source, target, self.files.link), "frames": job.frames}
+            return self._clean(source, data, target, job)
+        written = place(source, data, target, self.files.link)
+        return {"sha256": job.sha256, "written": written, "frames": job.frames}
 
     def _rewrite(self, source: Path, target: Path, job: _Job) -> dict[str, Any]:
         def hide(image: Pixels) -> Pixels:
@@ -231,16 +231,17 @@ class _Write:
             "frames": made.frames,
         }
 
-    def _clean(self, source: Path, target: Path, job: _Job) -> dict[str, Any]:
+    def _clean(self, source: Path, data: bytes, target: Path, job: _Job) -> dict[str, Any]:
         try:
-            data = clean(source.read_bytes(), self.files.metadata).data
+            cleaned = clean(data, self.files.metadata).data
         except ImageError:  # a container that cannot be taken apart: new bytes have nothing else in them
             return self._rewrite(source, target, job)
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 == job.sha256:
-            return {"sha256": sha256, "written": place(source, target, self.files.link), "frames": job.frames}
-        write_atomic(target, data, durable=False)
-        return {"sha256": sha256, "written": "cleaned", "frames": job.frames}
+        if cleaned == data:
+            written = place(source, data, target, self.files.link)
+        else:
+            write_atomic(target, cleaned, durable=False)
+            written = "cleaned"
+        return {"sha256": hashlib.sha256(cleaned).hexdigest(), "written": written, "frames": job.frames}
 
 
 def _check_some(table: pa.Table, out: Path) -> None:

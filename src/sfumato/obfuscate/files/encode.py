@@ -29,6 +29,7 @@ class Source:
         format: Pillow's word for the file format, by its content.
         options: encoder settings taken from the file.
         note: what cannot be kept, in words; empty where nothing is lost.
+        orientation: EXIF orientation of the stored pixels, 1 to 8.
     """
 
     rgb: Pixels
@@ -37,6 +38,7 @@ class Source:
     format: str
     options: dict[str, Any]
     note: str
+    orientation: int
 
 
 def read_source(path: Path) -> Source:
@@ -50,6 +52,7 @@ def read_source(path: Path) -> Source:
         file_format = "JPEG" if plain.format == "MPO" else str(plain.format)
         options = _options(plain, file_format, path)
         note = _note(plain)
+        turn = plain.getexif().get(ExifTags.Base.Orientation, 1)
     PillowImage.init()
     if file_format not in PillowImage.SAVE:
         raise ImageError(
@@ -57,7 +60,15 @@ def read_source(path: Path) -> Source:
         )
     upright = open_upright(path)
     alpha = np.asarray(upright.convert("RGBA"))[..., 3] if upright.has_transparency_data else None
-    return Source(to_rgb(upright), alpha, upright.mode in {"L", "LA", "1"}, file_format, options, note)
+    return Source(
+        to_rgb(upright),
+        alpha,
+        upright.mode in {"L", "LA", "1"},
+        file_format,
+        options,
+        note,
+        turn if turn in range(1, 9) else 1,
+    )
 
 
 def encode(source: Source, rgb: Pixels) -> bytes:

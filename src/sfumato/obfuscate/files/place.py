@@ -35,18 +35,18 @@ def as_link(word: str) -> Link:
     raise UsageError(f"unknown way '{word}' to pass on a file; known: {', '.join(ways)}")
 
 
-def place(source: Path, target: Path, link: Link) -> str:
-    """Put a file at another place, byte for byte; gives "copied" or "linked".
+def place(source: Path, data: bytes, target: Path, link: Link) -> str:
+    """Put a file, whose bytes were read already, at another place; gives "copied" or "linked".
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: it cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if link == "hard" and not source.is_symlink() and _linked(source, target):
         return "linked"
     if link == "auto" and _cloned(source, target):
         return "copied"
-    write_atomic(target, source.read_bytes(), durable=False)
+    write_atomic(target, data, durable=False)
     return "copied"
 
 
@@ -64,8 +64,13 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
+_without_clones: set[int] = set()
+"""File systems, by device, that turned a reflink down: they are not asked again for each file."""
+
+
 def _cloned(source: Path, target: Path) -> bool:
-    if not sys.platform.startswith("linux"):
+    device = target.parent.stat().st_dev
+    if not sys.platform.startswith("linux") or device in _without_clones:
         return False
     import fcntl
 
@@ -74,7 +79,8 @@ def _cloned(source: Path, target: Path) -> bool:
         with source.open("rb") as old, scratch.open("wb") as new:
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
         scratch.replace(target)
-    except OSError:  # a file system without reflinks
+    except OSError:  # a file system without reflinks, or another one than the source's
+        _without_clones.add(device)
         scratch.unlink(missing_ok=True)
         return False
     return True

@@ -53,15 +53,14 @@ def rewrite(path: Path, hide: Hide, *, policy: Policy, frames: int = 1) -> Rewri
     Raises:
         ImageError: it cannot be read, or not be written in its format.
     """
-    count = frame_count(path)
-    if count == frames > 1:
-        return _animation(path, hide, policy, count)
+    if frames > 1 and frame_count(path) == frames:
+        return _animation(path, hide, policy, frames)
     source = _under(policy, read_source(path), path)
     after = hide(source.rgb)
     height, width = after.shape[:2]
     data = path.read_bytes()
     if source.format == "JPEG":
-        made, written, note = _jpeg(data, path, source, after)
+        made, written, note = _jpeg(data, source, after)
     else:
         (made, note), written = _still(data, path, source, after, hide), ENCODED
     if written == EDITED:
@@ -86,9 +85,9 @@ def _animation(path: Path, hide: Hide, policy: Policy, count: int) -> Rewritten:
     return Rewritten(_cleaned(data, policy), ENCODED, note, frame.width, frame.height, count)
 
 
-def _jpeg(data: bytes, path: Path, source: Source, after: Pixels) -> tuple[bytes, str, str]:
+def _jpeg(data: bytes, source: Source, after: Pixels) -> tuple[bytes, str, str]:
     try:
-        edited = edit_jpeg(data, source.rgb, after, orientation=read_frame(path).orientation)
+        edited = edit_jpeg(data, source.rgb, after, orientation=source.orientation)
         return edited, EDITED, source.note.replace("CMYK written as RGB", "")
     except CannotEdit as reason:
         return encode(source, after), ENCODED, _joined(source.note, f"decoded and encoded: {reason}")
@@ -99,8 +98,7 @@ def _still(data: bytes, path: Path, source: Source, after: Pixels, hide: Hide) -
         first, note = rewrite_frames(path, hide, first_only=True)
         return first, _joined(source.note, note)
     if has_16_bits(data, source.format):
-        orientation = read_frame(path).orientation
-        deep = rewrite_deep(data, source.format, source.rgb, after, orientation=orientation)
+        deep = rewrite_deep(data, source.format, source.rgb, after, orientation=source.orientation)
         if deep is not None:
             return deep, _without_levels(source.note)
         return encode(source, after), _joined(source.note, "16-bit levels written with 8 bits")
