@@ -148,9 +148,11 @@ def check(
     assert Image.open(BytesIO(out)).size == (shape[1], shape[0])
     assert decode(out).shape == rgb.shape
     if changed.any():
-        wanted = decode(encoder).astype(int) if kind == "grey" else stored_after.astype(int)
+        seen = Image.fromarray(stored_after)
+        wanted = np.asarray(seen.convert("L").convert("RGB") if kind == "grey" else seen).astype(int)
         ours, theirs = (np.abs(decode(data) - wanted)[changed] for data in (out, encoder))
-        assert ours.mean() <= 1.2 * theirs.mean() + 1.5
+        # Over a few pixels rounding and what lies beyond the edge do not average out.
+        assert ours.mean() <= 1.2 * theirs.mean() + (1.5 if changed.sum() >= 64 else 5)
         assert ours.max() <= 1.2 * theirs.max() + 12
     return out
 
