@@ -94,7 +94,7 @@ def test_a_name_used_twice_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         SpecError, match=r"provided twice: tests\.test_specs:Thing and tests\.test_specs:Thing"
     ):
-        CATALOGUE.names()
+        CATALOGUE.build("thing")
 
 
 @pytest.mark.parametrize(
@@ -171,3 +171,26 @@ def test_chains_are_built_where_the_catalogue_has_them() -> None:
     assert chained.build("widget").size == 3
     with pytest.raises(SpecError, match=r"step 2 of 'thing \| thin': unknown thing 'thin'"):
         chained.build("thing | thin")
+
+
+def entry(name: str, value: str = "tests.test_specs:Thing") -> EntryPoint:
+    return EntryPoint(name, value, "sfumato.nothing")
+
+
+def test_a_broken_plugin_spoils_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [entry("bad", "tests.test_specs:missing"), entry("twin"), entry("twin"), entry("widget")]
+    monkeypatch.setattr(specs, "entry_points", lambda group: entries)
+    assert CATALOGUE.build("thing").size == 3
+    for name, message in (
+        ("bad", "cannot be loaded: AttributeError"),
+        ("twin", "provided twice"),
+        ("widget", "provided twice: thing and"),  # an alias of ours
+    ):
+        with pytest.raises(SpecError, match=message):
+            CATALOGUE.build(name)
+
+
+def test_a_plugin_may_have_a_hyphen_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specs, "entry_points", lambda group: [entry("bright-spot")])
+    assert CATALOGUE.build("bright-spot(size=4)").size == 4
+    assert CATALOGUE.provider("bright-spot") == "tests.test_specs:Thing"

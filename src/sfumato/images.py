@@ -39,6 +39,7 @@ _READ_ERRORS = (
     TypeError,
     IndexError,
     AttributeError,
+    RuntimeError,
 )
 """What Pillow raises on damaged files; its plug-ins do not agree on one class."""
 

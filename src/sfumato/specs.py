@@ -96,7 +96,8 @@ def to_spec(value: Any) -> str:
     """
     if isinstance(getattr(value, "spec", None), Spec):
         return str(value.spec)
-    if isinstance(getattr(value, "steps", None), tuple):
+    steps = getattr(value, "steps", None)
+    if isinstance(steps, tuple) and steps and all(dataclasses.is_dataclass(step) for step in steps):
         return join_chain([to_spec(step) for step in value.steps])
     options = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     return str(Spec(value.name, options))
@@ -130,10 +131,9 @@ class Catalogue:
 
     def provider(self, name: str) -> str:
         """Who provides a name: "sfumato", or a package with its version."""
-        entry = self._plugins().get(self.expand(name).name)
-        if entry is None:
-            return "sfumato"
-        return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+        name = name.replace("-", "_")
+        entry = self._plugins().get(self.aliases.get(name, name).partition("(")[0])
+        return "sfumato" if entry is None else _owner(entry)
 
     def expand(self, text: str) -> Spec:
         """The spec that a text stands for: an alias is written out, what the text adds overrides it.
@@ -144,6 +144,8 @@ class Catalogue:
         spec = parse(text)
         if spec.name not in self.aliases:
             return spec
+        if spec.name in self._plugins():
+            self._plugin(spec.name)  # raises: the name is ours
         meant = parse(self.aliases[spec.name])
         return Spec(meant.name, {**meant.options, **spec.options})
 
@@ -152,15 +154,16 @@ class Catalogue:
 
         Raises:
             UnknownName: nobody provides it; the message lists the known names.
-            SpecError: two packages provide it; the message names both.
+            SpecError: two provide it, the message names both; or the package that does is broken.
         """
-        name = self.expand(name).name
         plugins = self._plugins()
-        if name not in self.builtins and name not in plugins:
-            raise UnknownName(self.kind, name, {*self.builtins, *plugins, *self._presets()})
-        if name in plugins:
-            found: Callable[..., Any] = plugins[name].load()
+        name = name.replace("-", "_")
+        if name in plugins:  # before aliases: a plug-in that takes the name of one of ours is refused
+            found: Callable[..., Any] = self._plugin(name)
             return found
+        name = self.expand(name).name
+        if name not in self.builtins:
+            raise UnknownName(self.kind, name, {*self.builtins, *plugins, *self._presets()})
         return _imported(self.builtins[name])
 
     def build(self, text: str) -> Any:
@@ -198,14 +201,33 @@ class Catalogue:
         return [alias.replace("_", "-") for alias, meant in self.aliases.items() if "(" in meant]
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        found: dict[str, EntryPoint] = {}
+        """Entry points by name, hyphens as underscores; twins are found when one is used."""
+        return {name: entries[0] for name, entries in self._entries().items()}
+
+    def _entries(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
         for entry in entry_points(group=self.group):
-            owner = found.get(entry.name)
-            if owner or entry.name in self.builtins:
-                first = owner.value if owner else self.builtins[entry.name]
-                raise SpecError(f"{self.kind} '{entry.name}' is provided twice: {first} and {entry.value}")
-            found[entry.name] = entry
+            found.setdefault(entry.name.replace("-", "_"), []).append(entry)
         return found
+
+    def _plugin(self, name: str) -> Any:
+        """What the one entry point of this name stands for.
+
+        Raises:
+            SpecError: two packages provide the name, or it is one of ours; or the package is broken.
+        """
+        entries = self._entries()[name]
+        ours = self.builtins.get(name) or self.aliases.get(name)
+        owners = ([ours] if ours else []) + [entry.value for entry in entries]
+        if len(owners) > 1:
+            raise SpecError(f"{self.kind} '{name}' is provided twice: {' and '.join(owners[:2])}")
+        try:
+            return entries[0].load()
+        except Exception as error:  # another project's code
+            reason = f"{type(error).__name__}: {error}"
+            raise SpecError(
+                f"{self.kind} '{name}' of {_owner(entries[0])} cannot be loaded: {reason}"
+            ) from error
 
 
 def _imported(place: str) -> Callable[..., Any]:
@@ -213,3 +235,8 @@ def _imported(place: str) -> Callable[..., Any]:
     module, attribute = place.split(":")
     found: Callable[..., Any] = getattr(import_module(module), attribute)
     return found
+
+
+def _owner(entry: EntryPoint) -> str:
+    """Package and version that an entry point comes from."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value

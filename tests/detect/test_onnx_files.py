@@ -123,7 +123,9 @@ def test_the_hash_of_a_file_stands_in_the_manifest(tmp_path: Path) -> None:
     assert weights["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert weights["file"] == "own.onnx"
     assert weights["licence"] == "unknown"
-    assert table.manifest.facts["provider"] == providers("auto")[0]
+    assert table.manifest.facts["providers_asked"] == list(providers("auto"))
+    assert "own.onnx" in table.manifest.settings["detector"]
+    assert str(tmp_path) not in table.manifest.settings["detector"]
     key = json.loads((tmp_path / "faces/manifest.json").read_text())["key"]
     yunet_file(path, height=64, width=96, seed=9)  # other weights under the same name are other work
     again = detect(

@@ -13,7 +13,7 @@ from PIL import Image
 from sfumato.data import read_folder
 from sfumato.detect import DETECTORS, detect
 from sfumato.engines import Work
-from sfumato.errors import SpecError, TableError
+from sfumato.errors import ImageError, SpecError, TableError
 from sfumato.specs import to_spec
 
 
@@ -104,3 +104,26 @@ def test_an_unknown_format_is_refused_when_the_detector_is_built() -> None:
         DETECTORS.build("oracle(path='x', format='rekognize')")
     with pytest.raises(SpecError, match=r"give path='boxes\.json'"):
         DETECTORS.build("rekognition")
+
+
+def test_boxes_of_an_image_of_another_size_are_refused(tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "train/a/1.jpg", "width": 200, "height": 100}],
+        "categories": [{"id": 1, "name": "face"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 30, 20]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    detector = DETECTORS.build(f"oracle(path={str(tmp_path / 'coco.json')!r}, format='coco')")
+    with pytest.raises(ImageError, match=r"200 x 100 pixels, this one has 100 x 50; .*--orientation stored"):
+        detector.of_image("train/a/1.jpg", np.zeros((50, 100, 3), dtype=np.uint8))
+    assert len(detector.of_image("train/a/1.jpg", np.zeros((100, 200, 3), dtype=np.uint8))) == 1
+
+
+def test_a_face_table_as_oracle_knows_how_many_frames_were_examined(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    frames = [Image.new("RGB", (64, 48), (level, 90, 90)) for level in (20, 120, 220)]
+    frames[0].save(tmp_path / "photos/a.gif", save_all=True, append_images=frames[1:])
+    dataset = read_folder(tmp_path / "photos")
+    detect(dataset, DETECTORS.build("retinaface"), tmp_path / "faces", work=Work(1))
+    again = DETECTORS.build(f"oracle(path={str(tmp_path / 'faces')!r})")
+    assert detect(dataset, again, tmp_path / "again", work=Work(1)).frames["a.gif"] == 3

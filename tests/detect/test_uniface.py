@@ -44,7 +44,8 @@ def test_it_passes_the_conformance_suite(check: Check) -> None:
 
 def test_hash_and_licence_of_its_weights_are_known() -> None:
     detector = DETECTORS.build(SPEC)
-    assert detector.inputs == {"weights": retinaface.WEIGHTS.sha256}
+    assert detector.inputs["weights"] == retinaface.WEIGHTS.sha256
+    assert set(detector.inputs) == {"weights", "uniface"}
     assert detector.weights[0].licence == "MIT"
     assert DETECTORS.build("uniface(detector='SCRFD')").weights[0].licence == "non-commercial research only"
     assert "see https" in DETECTORS.build("uniface(detector='YOLOv8Face')").weights[0].licence

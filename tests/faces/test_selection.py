@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sfumato.data import read_dataset
 from sfumato.errors import TableError, UsageError
 from sfumato.faces import Faces, FaceTable
 from sfumato.faces.selection import Keep, Selection, Stricter, read_selection, select_faces
-from tests.conftest import face_table
+from tests.conftest import drawn, face_table
 
 SIZE = (200, 100)
 FACES = Faces.of(
@@ -130,6 +131,21 @@ def test_the_label_of_an_image_decides_whether_a_rule_is_stricter(photos: Path) 
     assert cut.manifest.settings["selection"]["stricter"] == [{"min_score": 0.6, "categories": ["pear"]}]
 
 
+def test_images_without_labels_are_of_no_category(tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    Image.fromarray(drawn()).save(tmp_path / "flat/a.png")
+    table = face_table(read_dataset(tmp_path / "flat"), {"a.png": [[1, 1, 20, 20]]})
+    assert len(select_faces(table, Selection(min_size=5)).faces) == 1
+    with pytest.raises(UsageError, match="names none of the data set's 0 categories"):
+        select_faces(table, Selection(stricter=(Stricter(1.0, ("dog",)),)))
+
+
+def test_a_rule_for_categories_that_are_not_there_is_refused(photos: Path) -> None:
+    table = face_table(read_dataset(photos), {"train/apple/0.jpg": [[0, 0, 40, 40]]})
+    with pytest.raises(UsageError, match="named by WordNet id"):
+        select_faces(table, Selection(stricter=(Stricter(0.6, ("n02099601",)),)))
+
+
 def test_groups_of_categories_are_written_out(tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_text("category,supercategory\ndog,animal\nape,animal\nape,primate\n")
     (tmp_path / "s.toml").write_text(
@@ -174,6 +190,10 @@ def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
         ('stricter = [{min_score = 2, categories = ["a"]}]', "min_score is at least 0 and at most 1"),
         ('stricter = [{min_score = 0.5, categories = "a"}]', "categories is a list of names"),
         ('stricter = [{min_score = 0.5, groups = "none.csv"}]', r"none\.csv: cannot be read"),
+        (
+            'stricter = [{min_score = 0.5, groups = "a", categories = ["b"]}]',
+            "groups or categories, not both",
+        ),
         ('stricter = [{min_score = 0.5, category = "a"}]', "there is no 'category'"),
     ],
 )

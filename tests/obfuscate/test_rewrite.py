@@ -20,6 +20,7 @@ from sfumato.errors import ImageError, UsageError
 from sfumato.faces import Faces
 from sfumato.images import frame_count, open_frames, picture_count, read_image, to_rgb, turned
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA, FileOptions, obfuscate
+from sfumato.obfuscate.agreement import Pair, disagreements
 from sfumato.obfuscate.files.animation import indexed
 from sfumato.obfuscate.files.metadata import Policy
 from sfumato.obfuscate.files.rewrite import Rewritten, rewrite
@@ -341,3 +342,105 @@ def test_the_colour_profile_stays_unless_nothing_may(tmp_path: Path, name: str) 
     Image.fromarray(drawn(64, 96)).save(tmp_path / name, icc_profile=profile)
     assert rewritten(tmp_path / name)[1].info["icc_profile"] == profile
     assert "icc_profile" not in rewritten(tmp_path / name, policy=Policy.NONE)[1].info
+
+
+def hide_box(path: Path, method: str, box: Any) -> tuple[Rewritten, Any]:
+    """What becomes of a file whose one face lies in a box, with the method that hides it."""
+    faces, how = Faces.of([box]), METHODS.build(method)
+
+    def hide(image: Any) -> Any:
+        return how(image, faces)
+
+    return rewrite(path, hide, policy=Policy.SAFE, faces=faces), hide
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_no_level_of_a_face_stays_where_eight_bits_cannot_tell(tmp_path: Path, suffix: str) -> None:
+    """Heat and X-ray pictures use few of the upper bits: blurred, they look the same in 8."""
+    levels = (29_000 + 100 * (np.indices((96, 96)).sum(axis=0) % 2)).astype(np.uint16)
+    levels[0, 0], levels[0, 1] = 0, 65_535
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), levels)
+    made, hide = hide_box(path, "blur(grow=0.0)", [20, 20, 70, 70])
+    again: Any = cv2.imdecode(np.frombuffer(made.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert len(np.unique(again[22:68, 22:68])) == 1  # nothing of the pattern
+    np.testing.assert_array_equal(again[:, 76:], levels[:, 76:])
+    written = tmp_path / f"b.{suffix}"
+    written.write_bytes(made.data)
+    faces = Faces.of([[20, 20, 70, 70]])
+    assert disagreements(Pair(path, written, hide, "encoded", faces)) == []
+    assert disagreements(Pair(path, path, hide, "encoded", faces))  # the original does not pass for hidden
+
+
+def test_black_ink_hides_no_face(tmp_path: Path) -> None:
+    """Under full black a face in cyan cannot be seen, but read."""
+    planes = np.zeros((64, 96, 4), dtype=np.uint8)
+    planes[..., 0] = drawn(64, 96)[..., 0]
+    planes[..., 3] = 255
+    Image.fromarray(planes, mode="CMYK").save(tmp_path / "a.jpg", quality=95, subsampling=0)
+    made, _ = hide_box(tmp_path / "a.jpg", "blur", [16, 8, 64, 48])
+    original, stored = (
+        np.asarray(Image.open(tmp_path / "a.jpg")),
+        np.asarray(Image.open(io.BytesIO(made.data))),
+    )
+    assert made.written == "edited"
+    assert original[16:40, 24:56, 0].std() > 20
+    assert stored[16:40, 24:56, 0].std() < 4
+
+
+def test_a_fourth_channel_that_is_no_transparency_is_not_carried_over(tmp_path: Path) -> None:
+    levels = np.random.default_rng(3).integers(0, 65536, (48, 64, 4), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "a.tiff"), levels)
+    data = (tmp_path / "a.tiff").read_bytes()
+    # The tag ExtraSamples: 0 says nothing of transparency.
+    start = data.index(b"\x52\x01\x03\x00\x01\x00\x00\x00")
+    (tmp_path / "b.tiff").write_bytes(data[: start + 8] + b"\0\0" + data[start + 10 :])
+    made, image = rewritten(tmp_path / "b.tiff")
+    assert "8 bits" in made.note
+    assert len(image.getbands()) == 3
+    assert (inside(np.asarray(image)) == 127).all()
+
+
+def test_levels_of_eight_bits_in_a_wide_picture_stay_so(tmp_path: Path) -> None:
+    levels = drawn(48, 64)[..., 0].astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), levels)
+    made, _ = rewritten(tmp_path / "a.png")
+    again: Any = cv2.imdecode(np.frombuffer(made.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (inside(again) == 127).all()
+    np.testing.assert_array_equal(outside(again), outside(levels))
+
+
+def test_a_turn_that_only_xmp_tells_is_not_told_twice(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF>'
+        b"</x:xmpmeta>"
+    )
+    Image.fromarray(drawn(64, 96)).save(tmp_path / "a.webp", exif=exif, xmp=xmp, lossless=True)
+    made, _ = rewritten(tmp_path / "a.webp", policy=Policy.ALL)
+    (tmp_path / "b.webp").write_bytes(made.data)
+    np.testing.assert_array_equal(
+        outside(read_image(tmp_path / "b.webp")), outside(read_image(tmp_path / "a.webp"))
+    )
+
+
+def test_an_animation_too_large_to_be_held_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sfumato.obfuscate.files import animation
+
+    monkeypatch.setattr(animation, "MOST_PIXELS", 48 * 64 * 2)
+    with pytest.raises(ImageError, match="pixels in all frames are too many"):
+        rewritten(moving(tmp_path / "a.gif"), frames=3)
+
+
+def test_a_folder_with_the_name_of_a_document_is_refused_before_any_work(tmp_path: Path) -> None:
+    for category in ("faces.json", "pear"):
+        (tmp_path / "photos" / category).mkdir(parents=True)
+        Image.fromarray(drawn()).save(tmp_path / "photos" / category / "a.png")
+    dataset = read_dataset(tmp_path / "photos")
+    with pytest.raises(UsageError, match=r"faces\.json: a variant has a file of its own of this name"):
+        obfuscate(dataset, face_table(dataset, {}), METHODS.build("blur"), tmp_path / "v", work=ONE)
+    assert not (tmp_path / "v").exists()

@@ -137,7 +137,9 @@ def detect(
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
     work = make_work(workers, overwrite, quiet=quiet)
-    table = run_detect(dataset, DETECTORS.build(detector or "balanced"), out, device=device, work=work)
+    table = run_detect(
+        dataset, DETECTORS.build("balanced" if detector is None else detector), out, device=device, work=work
+    )
     if not len(table.faces):
         typer.echo(f"sfumato: no face found in {len(dataset)} images", err=True)
     say_done(out, table.manifest.counts, table.errors, as_json=as_json)

@@ -60,5 +60,6 @@ def _described(name: str) -> Description:
     except SfumatoError as error:
         lacks = str(error).partition(": ")[2] or str(error)
         return Description(name, "", DETECTORS.provider(name), (), lacks)
-    except ImportError as error:  # a plug-in whose own package is broken
-        return Description(name, "", DETECTORS.provider(name), (), f"cannot be imported: {error}")
+    except Exception as error:  # a plug-in of another project must not hide the others
+        lacks = f"cannot be described: {type(error).__name__}: {error}"
+        return Description(name, "", DETECTORS.provider(name), (), lacks)

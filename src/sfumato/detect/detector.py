@@ -13,10 +13,10 @@ class Detector(Protocol):
     """Finds the faces in pictures.
 
     A detector that the stage can use is a picklable frozen dataclass with a class attribute `name` and
-    literal fields, so that `sfumato.specs.to_spec` writes it. It gives the same faces for a picture whatever
-    the others in the call are. It may have `weights`, a tuple of `sfumato.detect.runtime.Weights`, which is
-    recorded with what it finds, and `inputs`, names and hashes of what its faces depend on besides its
-    fields.
+    literal fields, so that `sfumato.specs.to_spec` writes it. Its boxes lie in the picture, the best first.
+    It gives the same faces for a picture whatever the others in the call are. It may have `weights`, a tuple
+    of `sfumato.detect.Weights`, which is recorded with what it finds, and `inputs`, names and hashes
+    of what its faces depend on besides its fields.
     """
 
     def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
@@ -63,6 +63,9 @@ class DetectorById(Protocol):
         Raises:
             SfumatoError: it does not.
         """
+
+    def frames_of(self, image_id: str) -> int:
+        """How many frames of an animation the faces are of; 1 where only the first was looked at."""
 
     def of_image(self, image_id: str, image: Pixels) -> Faces:
         """The faces of the image with this id.

@@ -39,7 +39,10 @@ class FunctionDetector:
     provider: str
 
     def __post_init__(self) -> None:
-        inspect.signature(self.function).bind(None, **self.spec.options)
+        bound = inspect.signature(self.function).bind(None, **self.spec.options)
+        bound.apply_defaults()
+        _, *options = bound.arguments.items()
+        object.__setattr__(self, "spec", Spec(self.spec.name, dict(options)))
 
     @property
     def name(self) -> str:
@@ -60,14 +63,18 @@ class FunctionDetector:
         """Faces of each picture.
 
         Raises:
-            ImageError: the function gives no boxes.
+            ImageError: the function fails, or gives no boxes.
         """
-        return [self._faces(self.function(image, **self.spec.options), image) for image in images]
+        return [self._faces(image) for image in images]
 
-    def _faces(self, found: Any, image: Pixels) -> Faces:
-        if isinstance(found, Faces):
-            return found
-        rows = np.asarray(found, dtype=np.float32)
+    def _faces(self, image: Pixels) -> Faces:
+        try:
+            found = self.function(image, **self.spec.options)
+            if isinstance(found, Faces):
+                return within(found, image)
+            rows = np.asarray(found, dtype=np.float32)
+        except Exception as error:  # another project's code, and a picture that it was not made for
+            raise ImageError(f"{self.name} fails: {type(error).__name__}: {error}") from error
         if rows.size == 0:
             return Faces.of(source=self.name)
         if rows.ndim != 2 or rows.shape[1] not in (4, 5):

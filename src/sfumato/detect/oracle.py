@@ -11,7 +11,7 @@ from typing import ClassVar
 from sfumato.boxes import area, clip
 from sfumato.detect.detector import check_min_score
 from sfumato.errors import ImageError, SfumatoError, TableError, UsageError
-from sfumato.faces import Faces, read_known_boxes
+from sfumato.faces import Faces, read_faces, read_known_boxes
 from sfumato.faces.exchange import FORMATS
 from sfumato.faces.known import KnownBoxes, read_box_file
 from sfumato.faces.names import NameIndex
@@ -43,6 +43,8 @@ class Oracle:
 
     def __post_init__(self) -> None:
         check_min_score(self.min_score)
+        if not isinstance(self.path, str) or not isinstance(self.format, str):
+            raise ValueError("path and format are texts in quotes")
         if not self.path:
             raise ValueError("give path='boxes.json', a file or folder of known boxes")
         if self.format:
@@ -109,6 +111,7 @@ class Oracle:
             listed = ", ".join(urls[:3])
             raise ImageError(f"{self.path} has {len(urls)} records that may be of {image_id}: {listed}")
         height, width = image.shape[:2]
+        self._check_size(known.size(urls[0]), (width, height), image_id)
         faces = known.faces(urls[0], (width, height))
         outside = area(clip(faces.xyxy, width, height)) <= 0
         if outside.any():
@@ -117,6 +120,19 @@ class Oracle:
                 f"{self.path}: box {box} of {image_id} lies outside its {width} x {height} pixels"
             )
         return faces.select(min_score=self.min_score)
+
+    def frames_of(self, image_id: str) -> int:
+        """How many frames of the image were examined, as far as the source of the boxes knows: else 1."""
+        return self._known().frames.get(image_id, 1)
+
+    def _check_size(self, declared: tuple[int, int] | None, size: tuple[int, int], image_id: str) -> None:
+        if declared is None or declared == size:
+            return
+        raise ImageError(
+            f"{self.path}: the record of {image_id} is of an image of {declared[0]} x {declared[1]} pixels, "
+            f"this one has {size[0]} x {size[1]}; for boxes in stored pixels of turned photos use "
+            "sfumato faces import --orientation stored"
+        )
 
     def _known(self) -> _Known:
         return _read(self.path, self.format, _changed(self.path))
@@ -127,6 +143,8 @@ class _Known:
 
     def __init__(self, path: Path, box_format: str) -> None:
         self._boxes = read_box_file(path, FORMATS.build(box_format)) if box_format else read_known_boxes(path)
+        is_table = path.is_dir() and not box_format
+        self.frames = read_faces(path).frames if is_table else {}
         self._ways = [NameIndex(self._boxes)]
         if isinstance(self._boxes, KnownBoxes) and self._boxes.annotations.by_stem:
             self._ways.append(NameIndex(self._boxes, stems=True))
@@ -142,6 +160,10 @@ class _Known:
         if image_id in self._boxes:
             return [image_id]
         return next(filter(None, (way.alike(image_id) for way in self._ways)), [])
+
+    def size(self, url: str) -> tuple[int, int] | None:
+        """Width and height that the record states for boxes in pixels, if it does."""
+        return self._boxes.size(url) if isinstance(self._boxes, KnownBoxes) else None
 
     def faces(self, url: str, size: tuple[int, int]) -> Faces:
         """The faces of a record, in pixels of an image of (width, height)."""

@@ -33,7 +33,7 @@ MAX_ENLARGEMENT = 4
 """Small images are enlarged by this at most for the first look: more blurs without telling more."""
 
 LEVEL_STEP = 2.5
-"""Each level of the first look is at most this many times finer than the one before."""
+"""Each level of the first look is at most about this many times finer than the one before."""
 
 TILE_SIDE, TILE_OVERLAP = 1664, 192
 """Most pixels of a side that a network is shown at once, and how far tiles overlap: at 1/2.5 of the size, a
@@ -197,7 +197,7 @@ def levels(height: int, width: int, finest: int) -> list[float]:
     coarse = min(COARSE_SIDE / max(height, width), MAX_ENLARGEMENT)
     fine = min(1.0, (finest / (height * width)) ** 0.5)
     # A level that would be hardly finer than the one before tells nothing new.
-    steps = int(np.ceil(np.log(max(1.0, fine / coarse / 1.25)) / np.log(LEVEL_STEP)))
+    steps = int(np.ceil(np.log(fine / coarse) / np.log(LEVEL_STEP) - 0.05)) if fine / coarse > 1.25 else 0
     return [float(scale) for scale in np.geomspace(coarse, fine, steps + 1)] if steps else [coarse]
 
 

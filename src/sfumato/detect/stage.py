@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from sfumato.boxes import nms
 from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
+from sfumato.detect.catalogue import DETECTORS
 from sfumato.detect.detector import Detector, DetectorById
 from sfumato.detect.networks.runtime import providers, use_device
 from sfumato.engines import Work, clear_parts, map_parts
@@ -30,7 +31,7 @@ from sfumato.records import (
     versions,
     write_table,
 )
-from sfumato.specs import to_spec
+from sfumato.specs import Spec, parse, to_spec
 
 BATCH_PIXELS = 4_000_000
 """Images are handed to the detector together until they hold this many pixels, so that memory is bounded."""
@@ -65,10 +66,10 @@ def detect(
         DatasetError: not one image could be examined; the message has the first reason.
     """
     out = Path(out)
-    inputs = {"dataset": dataset.fingerprint, **getattr(detector, "inputs", {})}
-    settings = {"detector": to_spec(detector)}
+    inputs = {"dataset": dataset.fingerprint, **_provider(detector), **getattr(detector, "inputs", {})}
+    settings = {"detector": _without_place(to_spec(detector))}
     weights = [item.described() for item in getattr(detector, "weights", ())]
-    provider = providers(device)[0] if weights else None
+    asked = list(providers(device)) if weights else []
     key = make_key("faces", inputs, settings)
     with locked(out):
         if not prepare_output(out, "faces", key, overwrite=work.overwrite):
@@ -86,12 +87,26 @@ def detect(
                 "dataset": dataset.root.name,
                 "arm": dataset.arm,
                 "weights": weights,
-                "provider": provider,
+                "providers_asked": asked,
             }
             counts = _counts(faces, images)
             finish(out, Manifest("faces", key, inputs, settings, counts, facts, versions()))
             clear_parts(out)
         return read_faces(out)
+
+
+def _provider(detector: Detector) -> dict[str, str]:
+    """Package and version of a plug-in: another version may find others."""
+    provider = DETECTORS.provider(getattr(detector, "name", ""))
+    return {} if provider == "sfumato" else {"provider": provider}
+
+
+def _without_place(spec: str) -> str:
+    """A spec with the name of a file only: what is in it counts, and its hash is among the inputs."""
+    parsed = parse(spec)
+    if not parsed.options.get("path"):
+        return spec
+    return str(Spec(parsed.name, {**parsed.options, "path": Path(parsed.options["path"]).name}))
 
 
 @dataclass(frozen=True)
@@ -152,8 +167,11 @@ class _Examine:
     def _with_frames(self, row: dict[str, Any], first: Faces) -> Faces:
         """The faces of all frames of an animation, near duplicates left out; else those of the picture."""
         path = self.root / row["image_id"]
-        # What is known by name is known of the picture as a whole: its other frames nobody looked at.
-        if isinstance(self.detector, DetectorById) or frame_count(path) == 1:
+        # Whoever knows images by name also knows how many frames somebody looked at.
+        if isinstance(self.detector, DetectorById):
+            row["frames"] = min(self.detector.frames_of(row["image_id"]), frame_count(path))
+            return first
+        if frame_count(path) == 1:
             return first
         parts = [first]
         for number, frame in enumerate(open_frames(path)):
@@ -175,6 +193,8 @@ def _image_row(sample: Sample) -> dict[str, Any]:
 
 
 def _succeed(row: dict[str, Any], faces: Faces) -> None:
+    if not ((faces.score >= 0) & (faces.score <= 1)).all():
+        raise ImageError("the detector gave a score that is no number in 0..1")
     row["status"] = "ok"
     row["faces"] = faces_rows(row["image_id"], faces)
 

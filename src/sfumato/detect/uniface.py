@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,8 +60,8 @@ class Uniface:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """What the faces depend on besides the fields: the hash of the weights, which uniface checks."""
-        return {"weights": self.weights[0].sha256}
+        """What the faces depend on besides the fields: hash of the weights, uniface's version."""
+        return {"weights": self.weights[0].sha256, "uniface": version("uniface")}
 
     def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
         """Faces of each image; see `sfumato.detect.Detector`.

@@ -60,6 +60,10 @@ class KnownBoxes:
     def __len__(self) -> int:
         return len(self._row)
 
+    def size(self, name: str) -> tuple[int, int] | None:
+        """Width and height in pixels that the file states; None where it states none, or has fractions."""
+        return None if self.annotations.relative else self.annotations.sizes.get(self._row[name])
+
     def faces(self, name: str, size: tuple[int, int] = (1, 1)) -> Faces:
         """The faces of an image of (width, height) pixels, to which boxes in fractions are scaled."""
         whole, row = self.annotations, self._row[name]

@@ -158,9 +158,11 @@ def select_faces(table: FaceTable, selection: Selection) -> FaceTable:
 
     Raises:
         TableError: the size of an image with faces is not known.
+        UsageError: a rule is for categories that the data set does not have.
     """
     if selection == Selection():
         return table
+    _check_categories(selection, table)
     columns = (table.images[name].to_pylist() for name in ("image_id", "width", "height", "label"))
     categories = table.manifest.facts.get("categories", ())
     chosen = np.ones(len(table.faces), dtype=bool)
@@ -169,7 +171,8 @@ def select_faces(table: FaceTable, selection: Selection) -> FaceTable:
         if len(rows) and width is None:
             raise TableError(f"images.parquet: {image_id} has faces but no size")
         if len(rows):
-            category = categories[label] if label is not None and label < len(categories) else None
+            known = label is not None and 0 <= label < len(categories)
+            category = categories[label] if known else None
             chosen[rows] = selection.chosen(table.of(image_id), image_id, (width, height), category)
     rules = {"selection": selection.to_dict()}
     manifest = replace(
@@ -183,6 +186,18 @@ def select_faces(table: FaceTable, selection: Selection) -> FaceTable:
         },
     )
     return FaceTable(table.faces.filter(pa.array(chosen)), table.images, manifest)
+
+
+def _check_categories(selection: Selection, table: FaceTable) -> None:
+    """A rule that can never apply is a mistake, and would pass for one that was heeded."""
+    own = set(table.manifest.facts.get("categories", ()))
+    for rule in selection.stricter:
+        if not own & set(rule.categories):
+            some = ", ".join(rule.categories[:3])
+            raise UsageError(
+                f"a stricter rule names none of the data set's {len(own)} categories ({some} …); groups of "
+                "ilsvrc need folders named by WordNet id, such as n02119022"
+            )
 
 
 def read_selection(path: Path) -> Selection:
@@ -210,7 +225,9 @@ def _keep(item: Mapping[str, Any]) -> Keep:
 
 def _stricter(item: Mapping[str, Any]) -> Stricter:
     given = dict(item)
-    if "groups" in given and "categories" not in given:
+    if "groups" in given and "categories" in given:
+        raise ValueError("a stricter rule has groups or categories, not both")
+    if "groups" in given:
         given["categories"] = tuple(set().union(*read_groups(str(given.pop("groups"))).values()))
     _check_names(Stricter, given)
     if isinstance(given.get("categories"), str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from sfumato.errors import ImageError
-from sfumato.images import Pixels, frame_count, open_frames, read_frame, to_rgb, turned
+from sfumato.faces import Faces
+from sfumato.images import Pixels, frame_count, open_frames, read_frame, reading, to_rgb, turned
+from sfumato.obfuscate.files.deep import factor
 from sfumato.obfuscate.files.encode import is_lossless_webp
 from sfumato.obfuscate.jpeg_agreement import (
     BLOCK,
@@ -24,6 +25,7 @@ from sfumato.obfuscate.jpeg_agreement import (
     read_coefficients,
     strange_blocks,
 )
+from sfumato.obfuscate.method import marked
 
 Hide = Callable[[Pixels], Pixels]
 """From a picture (height, width, 3) uint8 RGB to the same with its faces hidden."""
@@ -51,12 +53,14 @@ class Pair:
         original, written: the files.
         hide: what was done to the pixels.
         way: how it was written: "cleaned", "edited" or "encoded".
+        faces: that were hidden.
     """
 
     original: Path
     written: Path
     hide: Hide
     way: str
+    faces: Faces = field(default_factory=Faces.of)
 
 
 def disagreements(pair: Pair) -> list[Finding]:
@@ -81,11 +85,8 @@ def disagreements(pair: Pair) -> list[Finding]:
 
 
 def _format(path: Path) -> str:
-    try:
-        with PillowImage.open(path) as image:
-            return "JPEG" if image.format == "MPO" else str(image.format)
-    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
-        raise ImageError(f"{path}: cannot be opened as a picture ({error})") from error
+    with reading(path), PillowImage.open(path) as image:
+        return "JPEG" if image.format == "MPO" else str(image.format)
 
 
 def _first(path: Path) -> Pixels:
@@ -105,6 +106,7 @@ def _jpeg(pair: Pair) -> list[Finding]:
         return [
             (OUTSIDE, f"it stores {file.width} x {file.height} pixels, the original {size[1]} x {size[0]}")
         ]
+    before = marked(before, expected, pair.faces)
     before, expected = _stored(before, orientation), _stored(expected, orientation)
     units = changed_units(file, before, expected)
     if pair.way == "encoded":
@@ -165,7 +167,7 @@ def _frame(
     alpha = _alpha(original)
     if not np.array_equal(alpha, _alpha(written)):
         return [(OUTSIDE, "its transparency is not that of the original")]
-    hidden = (before != expected).any(axis=2)
+    hidden = (marked(before, expected, pair.faces) != expected).any(axis=2)
     wrong = _wrong_levels(pair, file_format, expected, hidden)
     if wrong is None:  # not 16 bit
         wrong = (got != expected).any(axis=2)
@@ -173,7 +175,9 @@ def _frame(
             wrong = _unlike_palette(before, expected, got, alpha > 0)
         elif wrong.any() and not _is_lossless(pair, file_format):
             wrong = _unlike(expected, got)
-    return list(_places(wrong & (alpha > 0), _near(hidden)))  # nobody sees below full transparency
+    if file_format not in LOSSLESS:
+        wrong &= alpha > 0  # encoders may change what nobody sees; in other formats it is in the file
+    return list(_places(wrong, _near(hidden)))
 
 
 def _size(pixels: Pixels) -> str:
@@ -272,7 +276,7 @@ def _same(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> Flags:
 
 def _widened(expected: Pixels, before: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """The expected picture in 16 bits, in channels as those of the original (blue first)."""
-    wide = expected.astype(np.uint16) * 257
+    wide = expected.astype(np.uint16) * factor(before)
     if before.ndim == 2:
         return np.asarray(np.rint(wide.mean(axis=2)).astype(np.uint16))
     return np.dstack([wide[..., ::-1], before[..., 3:]])

@@ -17,6 +17,10 @@ RECTANGLE, ELLIPSE, FEATHERED = SHAPES = ("rectangle", "ellipse", "feathered")
 """Outlines of what is painted over a face; each covers the whole annotated box, see `weight`."""
 
 
+CONTROL = "none"
+"""Name of the method that hides nothing on purpose."""
+
+
 class Obfuscator(Protocol):
     """Hides faces in one picture: a pure, deterministic function of picture, faces and its own fields.
 
@@ -57,6 +61,26 @@ def apply(method: Obfuscator, image_id: str, image: Pixels, faces: Faces) -> Pix
     if isinstance(method, ObfuscatorById):
         return method.of_image(image_id, image, faces)
     return method(image, faces)
+
+
+def marked(before: Pixels, after: Pixels, faces: Faces) -> Pixels:
+    """The picture before hiding with every pixel under a box made to differ from the picture after it.
+
+    Files hold more than the 8-bit colours that methods see (16-bit levels, black ink, coefficients): what
+    looks the same before and after may still be the face.
+    """
+    if not len(faces):
+        return before
+    out = before.copy()
+    height, width = before.shape[:2]
+    for x0, y0, x1, y1 in geometry.round_out(geometry.clip(faces.xyxy, width, height)).tolist():
+        out[y0:y1, x0:x1] = 255 - after[y0:y1, x0:x1]  # no whole level is its own opposite
+    return out
+
+
+def to_be_hidden(method: Obfuscator, faces: Faces) -> Faces:
+    """The faces that a method hides: all, or none by the control arm."""
+    return Faces.of() if method.name == CONTROL else faces
 
 
 @dataclass(frozen=True)

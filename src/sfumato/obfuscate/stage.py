@@ -18,9 +18,10 @@ from sfumato.images import Pixels, picture_count
 from sfumato.obfuscate.files.metadata import Policy, clean
 from sfumato.obfuscate.files.place import Link, as_link, place
 from sfumato.obfuscate.files.rewrite import rewrite
-from sfumato.obfuscate.method import Obfuscator, apply
-from sfumato.obfuscate.provenance import write_provenance
+from sfumato.obfuscate.method import Obfuscator, apply, to_be_hidden
+from sfumato.obfuscate.provenance import DOCUMENTS, write_provenance
 from sfumato.records import (
+    MANIFEST,
     Manifest,
     finish,
     locked,
@@ -116,10 +117,13 @@ def obfuscate(  # noqa: PLR0913  each is a thing of its own
         The manifest; its `counts` say how many images were written in which way, and how many failed.
 
     Raises:
-        UsageError: `out` is the data set itself or holds something else.
+        UsageError: `out` is the data set itself or holds something else; a folder of the data set has the
+            name of
+            a file of a variant.
         DatasetError: no image of the data set could be written.
     """
     check_apart(dataset.root, out)
+    _check_names(dataset)
     settings = {"method": to_spec(method), **files.settings()}
     inputs = {"dataset": dataset.fingerprint, "faces": faces.manifest.key}
     key = make_key("variant", inputs, settings)
@@ -159,6 +163,16 @@ def check_apart(original: Path, out: Path) -> None:
         raise UsageError(
             f"{out} and the data set {original} lie in one another; name an --out folder apart from it"
         )
+
+
+def _check_names(dataset: Dataset) -> None:
+    taken = {*DOCUMENTS, MANIFEST}
+    for sample in dataset.samples:
+        top = sample.image_id.partition("/")[0]
+        if top in taken:
+            raise UsageError(
+                f"{dataset.root / top}: a variant has a file of its own of this name; rename the folder"
+            )
 
 
 def _job(sample: Sample, faces: FaceTable) -> _Job:
@@ -220,7 +234,8 @@ class _Write:
         def hide(image: Pixels) -> Pixels:
             return apply(self.method, job.sample.image_id, image, job.faces)
 
-        made = rewrite(source, hide, policy=self.files.metadata, frames=job.frames)
+        faces = to_be_hidden(self.method, job.faces)
+        made = rewrite(source, hide, policy=self.files.metadata, faces=faces, frames=job.frames)
         write_atomic(target, made.data, durable=False)
         return {
             "sha256": hashlib.sha256(made.data).hexdigest(),

@@ -27,7 +27,7 @@ from sfumato.images import Pixels
 from sfumato.obfuscate.agreement import FACES, OUTSIDE, Finding, Pair, disagreements
 from sfumato.obfuscate.catalogue import METHODS
 from sfumato.obfuscate.files.metadata import left_over
-from sfumato.obfuscate.method import Obfuscator, apply
+from sfumato.obfuscate.method import Obfuscator, apply, to_be_hidden
 from sfumato.obfuscate.provenance import DOCUMENTS, FACES_JSON, TABLE
 from sfumato.obfuscate.stage import VARIANT_SCHEMA, WAYS
 from sfumato.records import MANIFEST, Manifest, file_sha256, make_key, read_manifest, read_table
@@ -291,7 +291,10 @@ def _check(places: _Places, claim: _Claim) -> Iterator[Finding]:
                 yield "copy", f"it was {claim.written}, but the original is another file"
             return
         yield from _left_over(places.manifest, data)
-        yield from disagreements(Pair(source, path, partial(_hide, places.method, claim), claim.written))
+        faces = Faces.of() if claim.faces is None else claim.faces
+        hide = partial(_hide, places.method, claim)
+        hidden = to_be_hidden(places.method, faces)
+        yield from disagreements(Pair(source, path, hide, claim.written, hidden))
     except (ImageError, OSError) as error:
         told = str(error).replace(f"{places.variant}/", "").replace(f"{places.original}/", "original: ")
         yield OUTSIDE, f"it cannot be compared: {told}"

@@ -204,6 +204,7 @@ def _brought_back(view: View, found: Candidates) -> Candidates:
 
 def as_faces(candidates: Candidates, image: Pixels, *, source: str) -> Faces:
     """Candidates as faces, cut to the image, best first; what lies outside it is left out."""
+    candidates = candidates[np.flatnonzero(np.isfinite(candidates.xyxy).all(axis=1))]
     return within(Faces.of(candidates.xyxy, candidates.score, source=source), image)
 
 

@@ -61,12 +61,11 @@ class Weights:
             SfumatoError: the file cannot be read.
         """
         try:
-            changed = Path(path).stat().st_mtime_ns
+            sha256 = _hash_of(str(path), Path(path).stat().st_mtime_ns)
         except OSError as error:
             raise SfumatoError(
                 f"{path}: cannot be read ({error.strerror}); path must name an ONNX file of {name}"
             ) from error
-        sha256 = _hash_of(str(path), changed)
         licence, origin = KNOWN_FILES.get(sha256, (UNKNOWN_LICENCE, ""))
         return cls(name, "", str(path), sha256, licence, origin)
 

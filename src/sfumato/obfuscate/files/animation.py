@@ -20,8 +20,14 @@ Hide = Callable[[Pixels], Pixels]
 """From a picture (height, width, 3) uint8 RGB to the same with its faces hidden."""
 
 PALETTE = 256
+_AT_ONCE = 4096
+"""Colours that are compared with a palette at a time, so that memory is bounded."""
 _CLEAR = 0
 """Index of the transparent colour in a palette that has one."""
+
+
+MOST_PIXELS = 400_000_000
+"""Pixels of all frames together that are held at once (1.6 GB); larger animations are refused."""
 
 
 def rewrite_frames(path: Path, hide: Hide, *, first_only: bool = False) -> tuple[bytes, str]:
@@ -37,6 +43,11 @@ def rewrite_frames(path: Path, hide: Hide, *, first_only: bool = False) -> tuple
     """
     with reading(path), PillowImage.open(path) as plain:
         file_format = str(plain.format)
+        n_pixels = plain.width * plain.height * getattr(plain, "n_frames", 1)
+    if n_pixels > MOST_PIXELS and not first_only:
+        raise ImageError(
+            f"{path}: {n_pixels:,} pixels in all frames are too many to be held; cut it into parts"
+        )
     notes: dict[str, None] = {}
     images, durations, loop = [], [], None
     for frame in islice(open_frames(path), 1 if first_only else None):
@@ -85,7 +96,7 @@ def indexed(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[Pillow
     """
     seen = before[..., 3] > 0
     kept = seen & (before == after).all(axis=2)
-    own = np.unique(before[kept][:, :3], axis=0)
+    own = _unpacked(np.unique(_packed(before[kept])))
     first = 1 if not seen.all() else 0
     if len(own) + first > PALETTE:
         flat = PillowImage.fromarray(np.ascontiguousarray(after[..., :3])).quantize(PALETTE - first)
@@ -114,11 +125,27 @@ def _palette(image: PillowImage.Image) -> NDArray[np.uint8]:
 
 def _nearest(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Index of the nearest colour to each pixel; exact where it is one of them."""
-    unique, back = np.unique(pixels, axis=0, return_inverse=True)
+    codes, back = np.unique(_packed(pixels), return_inverse=True)
+    unique = _unpacked(codes).astype(np.int32)
     if not len(colours):
-        colours = unique[:1]
-    away = ((unique[:, None].astype(np.int32) - colours[None].astype(np.int32)) ** 2).sum(axis=2)
-    return np.asarray(away.argmin(axis=1).astype(np.uint8)[back.reshape(-1)])
+        colours = unique[:1].astype(np.uint8)
+    nearest = np.zeros(len(unique), dtype=np.uint8)
+    for start in range(0, len(unique), _AT_ONCE):
+        part = unique[start : start + _AT_ONCE, None]
+        nearest[start : start + _AT_ONCE] = (
+            ((part - colours.astype(np.int32)) ** 2).sum(axis=2).argmin(axis=1)
+        )
+    return np.asarray(nearest[back.reshape(-1)])
+
+
+def _packed(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Each pixel's red, green and blue as one number: rows of three are slow to sort."""
+    red, green, blue = (pixels[:, channel].astype(np.int32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue)
+
+
+def _unpacked(codes: NDArray[np.int32]) -> NDArray[np.uint8]:
+    return np.stack([codes >> 16 & 255, codes >> 8 & 255, codes & 255], axis=1).astype(np.uint8)
 
 
 def _with_clear(

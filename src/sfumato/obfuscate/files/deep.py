@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
+from io import BytesIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from sfumato.images import Pixels, turned
 
+_PHOTOMETRIC = 262
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ABOUT_COLOUR = (b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs")
 """Chunks without which the same levels would look different, or be printed in another size."""
@@ -26,10 +30,33 @@ def has_16_bits(data: bytes, file_format: str) -> bool:
     return levels is not None and levels.dtype == np.uint16
 
 
+@dataclass(frozen=True)
+class Deep:
+    """A written picture.
+
+    Attributes:
+        data: its bytes.
+        channels: 1, 3, or 4; the fourth is written as it was, so it must be transparency and nothing else.
+    """
+
+    data: bytes
+    channels: int
+
+
+def factor(levels: NDArray[np.uint16]) -> int:
+    """How many 16-bit levels one of 8 bits stands for, as `sfumato.images.to_rgb` reads them.
+
+    Grey levels of up to 255 are 8-bit data in a wide container.
+    """
+    return 1 if levels.ndim == 2 and levels.max(initial=0) <= 255 else 257
+
+
 def rewrite_deep(
     data: bytes, file_format: str, before: Pixels, after: Pixels, *, orientation: int
-) -> bytes | None:
+) -> Deep | None:
     """The picture with other pixels where `after` differs from `before`; None if that is not possible.
+
+    Where a picture holds only levels of 8 bits, what hides a face has such levels too.
 
     Args:
         data: PNG or TIFF.
@@ -38,7 +65,7 @@ def rewrite_deep(
         orientation: EXIF orientation of the stored pixels; the new file is stored upright.
     """
     levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if levels is None or levels.dtype != np.uint16:
+    if levels is None or levels.dtype != np.uint16 or _is_negative(data, file_format):
         return None
     # TIFF is turned by the decoder itself in some versions: the size says which.
     if levels.shape[:2] != before.shape[:2] or file_format == "PNG":
@@ -47,7 +74,7 @@ def rewrite_deep(
         return None
     levels = np.ascontiguousarray(levels)
     changed = _without_holes((before != after).any(axis=2))
-    wide = after[changed].astype(np.uint16) * 257
+    wide = after[changed].astype(np.uint16) * factor(levels)
     if levels.ndim == 2:
         levels[changed] = np.rint(wide.mean(axis=1)).astype(np.uint16)
     else:
@@ -55,7 +82,16 @@ def rewrite_deep(
     done, encoded = cv2.imencode("." + file_format.lower(), levels)
     if not done:
         return None
-    return _with_chunks(encoded.tobytes(), data) if file_format == "PNG" else encoded.tobytes()
+    made = _with_chunks(encoded.tobytes(), data) if file_format == "PNG" else encoded.tobytes()
+    return Deep(made, 1 if levels.ndim == 2 else levels.shape[2])
+
+
+def _is_negative(data: bytes, file_format: str) -> bool:
+    """Whether a TIFF's lowest level is white, which the encoder cannot say."""
+    if file_format != "TIFF":
+        return False
+    with PillowImage.open(BytesIO(data)) as image:
+        return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == 0)
 
 
 def _without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

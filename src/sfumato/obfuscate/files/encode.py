@@ -134,8 +134,9 @@ def with_metadata(source: Source, path: Path) -> Source:
     with reading(path), PillowImage.open(path) as image:
         image.load()  # PNG has texts behind its pixels
         exif = image.getexif()
-        exif.pop(ExifTags.Base.Orientation, None)  # the picture is written upright
-        if len(exif) and source.format in {"JPEG", "PNG", "WEBP", "AVIF"}:
+        # The picture is written upright; said here, an orientation in the XMP does not count.
+        exif[ExifTags.Base.Orientation] = 1
+        if source.format in {"JPEG", "PNG", "WEBP", "AVIF"}:
             options["exif"] = exif.tobytes()
         if image.info.get("xmp") and source.format in {"JPEG", "WEBP", "AVIF"}:
             options["xmp"] = image.info["xmp"]

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import ImageError
+from sfumato.faces import Faces
 from sfumato.images import Pixels, frame_count, read_frame
 from sfumato.obfuscate.files.animation import Hide, rewrite_frames
 from sfumato.obfuscate.files.deep import has_16_bits, rewrite_deep
 from sfumato.obfuscate.files.encode import Source, encode, read_source, with_metadata, without_metadata
 from sfumato.obfuscate.files.jpeg import CannotEdit, edit_jpeg
 from sfumato.obfuscate.files.metadata import Policy, clean
+from sfumato.obfuscate.method import marked
 
 EDITED, ENCODED = "edited", "encoded"
 
@@ -36,7 +38,9 @@ class Rewritten:
     frames: int = 1
 
 
-def rewrite(path: Path, hide: Hide, *, policy: Policy, frames: int = 1) -> Rewritten:
+def rewrite(
+    path: Path, hide: Hide, *, policy: Policy, faces: Faces = Faces.of(), frames: int = 1
+) -> Rewritten:
     """Write a picture again in its own format with its faces hidden.
 
     A JPEG is edited in its coefficients, so that only blocks that a face touches change; where that cannot be
@@ -48,6 +52,7 @@ def rewrite(path: Path, hide: Hide, *, policy: Policy, frames: int = 1) -> Rewri
         path: the file.
         hide: from a picture to the same with its faces hidden.
         policy: what else of the file is kept.
+        faces: those that `hide` hides; under their boxes nothing of the original stays, seen or not.
         frames: how many frames of it were examined.
 
     Raises:
@@ -57,12 +62,13 @@ def rewrite(path: Path, hide: Hide, *, policy: Policy, frames: int = 1) -> Rewri
         return _animation(path, hide, policy, frames)
     source = _under(policy, read_source(path), path)
     after = hide(source.rgb)
+    before = marked(source.rgb, after, faces)
     height, width = after.shape[:2]
     data = path.read_bytes()
     if source.format == "JPEG":
-        made, written, note = _jpeg(data, source, after)
+        made, written, note = _jpeg(data, source, before, after)
     else:
-        (made, note), written = _still(data, path, source, after, hide), ENCODED
+        (made, note), written = _still(data, (path, hide), source, before, after), ENCODED
     if written == EDITED:
         try:
             return Rewritten(clean(made, policy).data, written, note, width, height)
@@ -85,22 +91,24 @@ def _animation(path: Path, hide: Hide, policy: Policy, count: int) -> Rewritten:
     return Rewritten(_cleaned(data, policy), ENCODED, note, frame.width, frame.height, count)
 
 
-def _jpeg(data: bytes, source: Source, after: Pixels) -> tuple[bytes, str, str]:
+def _jpeg(data: bytes, source: Source, before: Pixels, after: Pixels) -> tuple[bytes, str, str]:
     try:
-        edited = edit_jpeg(data, source.rgb, after, orientation=source.orientation)
+        edited = edit_jpeg(data, before, after, orientation=source.orientation)
         return edited, EDITED, source.note.replace("CMYK written as RGB", "")
     except CannotEdit as reason:
         return encode(source, after), ENCODED, _joined(source.note, f"decoded and encoded: {reason}")
 
 
-def _still(data: bytes, path: Path, source: Source, after: Pixels, hide: Hide) -> tuple[bytes, str]:
+def _still(
+    data: bytes, origin: tuple[Path, Hide], source: Source, before: Pixels, after: Pixels
+) -> tuple[bytes, str]:
     if source.format == "GIF":
-        first, note = rewrite_frames(path, hide, first_only=True)
+        first, note = rewrite_frames(*origin, first_only=True)
         return first, _joined(source.note, note)
     if has_16_bits(data, source.format):
-        deep = rewrite_deep(data, source.format, source.rgb, after, orientation=source.orientation)
-        if deep is not None:
-            return deep, _without_levels(source.note)
+        deep = rewrite_deep(data, source.format, before, after, orientation=source.orientation)
+        if deep is not None and (deep.channels < 4 or source.alpha is not None):
+            return deep.data, _without_levels(source.note)
         return encode(source, after), _joined(source.note, "16-bit levels written with 8 bits")
     return encode(source, after), source.note
 
