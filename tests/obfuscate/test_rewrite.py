@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sfumato.images import frame_count, open_frames, picture_count, read_image, 
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA, FileOptions, obfuscate
 from sfumato.obfuscate.agreement import Pair, disagreements
 from sfumato.obfuscate.files.animation import indexed
+from sfumato.obfuscate.files.encode import read_source
 from sfumato.obfuscate.files.metadata import Policy
 from sfumato.obfuscate.files.rewrite import Rewritten, rewrite
 from sfumato.records import read_table
@@ -388,14 +390,17 @@ def test_black_ink_hides_no_face(tmp_path: Path) -> None:
     assert stored[16:40, 24:56, 0].std() < 4
 
 
-def test_a_fourth_channel_that_is_no_transparency_is_not_carried_over(tmp_path: Path) -> None:
+def test_a_fourth_channel_that_is_no_transparency_is_not_carried_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near infrared beside red, green and blue shows a face as well as they do."""
     levels = np.random.default_rng(3).integers(0, 65536, (48, 64, 4), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "a.tiff"), levels)
-    data = (tmp_path / "a.tiff").read_bytes()
-    # The tag ExtraSamples: 0 says nothing of transparency.
-    start = data.index(b"\x52\x01\x03\x00\x01\x00\x00\x00")
-    (tmp_path / "b.tiff").write_bytes(data[: start + 8] + b"\0\0" + data[start + 10 :])
-    made, image = rewritten(tmp_path / "b.tiff")
+    # What Pillow makes of a file that says so (ExtraSamples 0), which no encoder at hand writes.
+    monkeypatch.setattr(
+        "sfumato.obfuscate.files.rewrite.read_source", lambda path: replace(read_source(path), alpha=None)
+    )
+    made, image = rewritten(tmp_path / "a.tiff")
     assert "8 bits" in made.note
     assert len(image.getbands()) == 3
     assert (inside(np.asarray(image)) == 127).all()
