@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sfumato.compare.tables import SCHEMAS
+from sfumato.detect import PRESETS
 from sfumato.faces import FACES_SCHEMA
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA
 from sfumato.predictions import PREDICTIONS_SCHEMA
@@ -42,3 +43,14 @@ def test_every_method_stands_in_the_readme_with_its_defaults() -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
         assert target.startswith("http") or (document.parent / target).exists(), target
+
+
+def test_the_figures_of_the_presets_are_those_of_the_benchmark() -> None:
+    """What the program says of itself is what docs/benchmarks.md quotes with its command."""
+    text = (ROOT / "docs/benchmarks.md").read_text()
+    for name, preset in PRESETS.items():
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name.replace('_', '-')}` |"))
+        quoted = [float(cell.split()[0]) for cell in row.strip("|").split("|")[1:]]
+        figures = [preset.recall, preset.precision, preset.image_recall, preset.image_accuracy]
+        assert quoted[:4] == figures
+        assert round(quoted[4]) == preset.images_per_second

@@ -142,6 +142,15 @@ def turned(pixels: NDArray[Level], orientation: int) -> NDArray[Level]:
     return pixels[::rows, ::columns]
 
 
+def to_stored(upright: NDArray[Level], orientation: int) -> NDArray[Level]:
+    """The inverse of `turned`: upright pixels as a file stores them; a view."""
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        upright = upright[::-1]
+    return upright.swapaxes(0, 1) if orientation >= 5 else upright
+
+
 def to_rgb(image: PillowImage.Image) -> Pixels:
     """Pixels of a decoded picture as (height, width, 3) uint8 RGB; 16-bit grey is scaled to 8 bit."""
     if image.mode.startswith("I"):

@@ -18,13 +18,13 @@ from sfumato.cli.options import (
     make_work,
     say,
     say_done,
+    selected_faces,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sfumato.faces import Faces as Record
-    from sfumato.faces import FaceTable
 
 app = typer.Typer(no_args_is_help=True, help="Faces as data: statistics, scores, exchange with other tools.")
 
@@ -56,7 +56,7 @@ def stats(
     from sfumato.faces.statistics_tables import summary, write_statistics
     from sfumato.report.face_figures import face_figures
 
-    table = _selected(faces, select)
+    table = selected_faces(faces, select)
     found = statistics(
         table,
         categories=table.manifest.facts["categories"],
@@ -176,19 +176,11 @@ def export(
     images = read_dataset(dataset) if dataset is not None else None
     options = ExportOptions(orientation, overwrite)
     done = export_boxes(
-        _selected(faces, select), out, FORMATS.build(format_), dataset=images, options=options
+        selected_faces(faces, select), out, FORMATS.build(format_), dataset=images, options=options
     )
     say(asdict(done), f"{out}: {done.n_images} images, {done.n_faces} faces", as_json=as_json)
     if done.lost:
         typer.echo(f"sfumato: {format_} has no place for {', '.join(done.lost)}", err=True)
-
-
-def _selected(folder: Path, select: Path | None) -> FaceTable:
-    from sfumato.faces import read_faces
-    from sfumato.faces.selection import read_selection, select_faces
-
-    table = read_faces(folder)
-    return table if select is None else select_faces(table, read_selection(select))
 
 
 def _known(found: Path, select: Path | None) -> Mapping[str, Record]:
@@ -200,11 +192,11 @@ def _known(found: Path, select: Path | None) -> Mapping[str, Record]:
         return read_known_boxes(found)
     if not found.is_dir():
         raise UsageError(f"{found}: --select chooses from a folder of sfumato detect; import the file first")
-    table = _selected(found, select)
+    table = selected_faces(found, select)
     return {image_id: table.of(image_id) for image_id, status in table.status.items() if status == "ok"}
 
 
 def _digest(path: Path, select: Path | None = None) -> str:
     from sfumato.records import file_sha256
 
-    return _selected(path, select).manifest.key if path.is_dir() else file_sha256(path)
+    return selected_faces(path, select).manifest.key if path.is_dir() else file_sha256(path)

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from sfumato.engines import Work
+    from sfumato.faces import FaceTable
     from sfumato.study import Study
 
 FAILED, SOME_IMAGES_FAILED, INTERRUPTED = 1, 3, 130
@@ -75,3 +76,12 @@ def say_study(result: Study, *, as_json: bool) -> None:
     value = {"report": str(result.report), "verdict": result.verdict.headline, "failed": result.failed}
     say(value, f"{result.verdict.headline}\nreport: {result.report}", as_json=as_json)
     say_failed(result.failed)
+
+
+def selected_faces(folder: Path, select: Path | None) -> FaceTable:
+    """The faces of a folder of sfumato detect, those that a file of rules chooses where there is one."""
+    from sfumato.faces import read_faces
+    from sfumato.faces.selection import read_selection, select_faces
+
+    table = read_faces(folder)
+    return table if select is None else select_faces(table, read_selection(select))

@@ -24,6 +24,7 @@ from sfumato.cli.options import (
     say,
     say_done,
     say_study,
+    selected_faces,
 )
 from sfumato.errors import UsageError
 
@@ -178,16 +179,12 @@ def obfuscate(
     Example: sfumato obfuscate photos --faces faces --method "blur(strength=0.2)" --out variant
     """
     from sfumato.data import read_dataset
-    from sfumato.faces import read_faces
-    from sfumato.faces.selection import read_selection, select_faces
     from sfumato.obfuscate import METHODS, FileOptions, read_failures
     from sfumato.obfuscate import obfuscate as run_obfuscate
 
     dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
     work = make_work(workers, overwrite, quiet=quiet)
-    table = read_faces(faces)
-    if select is not None:
-        table = select_faces(table, read_selection(select))
+    table = selected_faces(faces, select)
     files = FileOptions.of(metadata, link, everywhere=metadata_everywhere)
     manifest = run_obfuscate(dataset, table, METHODS.build(method), out, files=files, work=work)
     say_done(out, manifest.counts, read_failures(out), as_json=as_json)

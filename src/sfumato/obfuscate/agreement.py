@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from sfumato.faces import Faces
-from sfumato.images import Pixels, frame_count, open_frames, read_frame, reading, to_rgb, turned
+from sfumato.images import Pixels, frame_count, open_frames, read_frame, reading, to_rgb, to_stored, turned
 from sfumato.obfuscate.files.deep import factor
 from sfumato.obfuscate.files.encode import is_lossless_webp
 from sfumato.obfuscate.jpeg_agreement import (
@@ -107,19 +107,11 @@ def _jpeg(pair: Pair) -> list[Finding]:
             (OUTSIDE, f"it stores {file.width} x {file.height} pixels, the original {size[1]} x {size[0]}")
         ]
     before = marked(before, expected, pair.faces)
-    before, expected = _stored(before, orientation), _stored(expected, orientation)
+    before, expected = to_stored(before, orientation), to_stored(expected, orientation)
     units = changed_units(file, before, expected)
     if pair.way == "encoded":
         return list(_encoded(file, expected, units))
     return list(_edited(file, read_coefficients(pair.original), expected, units))
-
-
-def _stored(upright: Pixels, orientation: int) -> Pixels:
-    """The pixels as a file with this EXIF orientation stores them: what `turned` makes upright again."""
-    height, width = upright.shape[:2]
-    stored = np.empty((height, width, 3) if orientation < 5 else (width, height, 3), dtype=np.uint8)
-    turned(stored, orientation)[...] = upright
-    return stored
 
 
 def _encoded(file: Coefficients, expected: Pixels, units: Flags) -> Iterator[Finding]:

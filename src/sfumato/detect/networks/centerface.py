@@ -14,7 +14,7 @@ import numpy as np
 from sfumato.detect.networks.candidates import Candidates
 from sfumato.detect.networks.runtime import OnnxNetwork, Tensor
 from sfumato.detect.networks.single_pass import SinglePass
-from sfumato.detect.networks.views import Batch, Network
+from sfumato.detect.networks.views import Batch
 from sfumato.detect.networks.weights import Weights
 
 WEIGHTS = Weights(
@@ -76,13 +76,10 @@ class CenterFace(SinglePass):
     """One pass of CenterFace over the whole image; attributes as `SinglePass` has them."""
 
     name: ClassVar[str] = "centerface"
+    family: ClassVar[type[OnnxNetwork]] = CenterFaceNetwork
     packaged: ClassVar[Weights | None] = WEIGHTS
 
     min_score: float = 0.4
-
-    def network(self, weights: Weights) -> Network:
-        """CenterFace with these weights."""
-        return CenterFaceNetwork(weights)
 
 
 def decode(outputs: Sequence[Tensor], *, min_score: float) -> list[Candidates]:

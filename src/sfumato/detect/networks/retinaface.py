@@ -16,7 +16,7 @@ import numpy as np
 from sfumato.detect.networks.candidates import Candidates
 from sfumato.detect.networks.runtime import OnnxNetwork, Tensor
 from sfumato.detect.networks.single_pass import SinglePass
-from sfumato.detect.networks.views import Batch, Network
+from sfumato.detect.networks.views import Batch
 from sfumato.detect.networks.weights import Weights
 
 WEIGHTS = Weights(
@@ -73,13 +73,10 @@ class RetinaFace(SinglePass):
     """One pass of RetinaFace over the whole image; attributes as `SinglePass` has them."""
 
     name: ClassVar[str] = "retinaface"
+    family: ClassVar[type[OnnxNetwork]] = RetinaFaceNetwork
     packaged: ClassVar[Weights | None] = WEIGHTS
 
     min_score: float = 0.8
-
-    def network(self, weights: Weights) -> Network:
-        """RetinaFace with these weights."""
-        return RetinaFaceNetwork(weights)
 
 
 @lru_cache(maxsize=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.detect.networks.candidates import Candidates
 from sfumato.detect.networks.weights import Weights
 from sfumato.errors import SfumatoError, UsageError
 
@@ -156,7 +158,7 @@ def _input_shape(session: Any, weights: Weights) -> Sequence[int | str]:
 
 
 @dataclass(frozen=True)
-class OnnxNetwork:
+class OnnxNetwork(ABC):
     """A network of one family with its weights; see `sfumato.detect.networks.views.Network`.
 
     A subclass is called with a batch and says what goes in and what the outputs mean. It is a small value:
@@ -164,6 +166,10 @@ class OnnxNetwork:
     """
 
     weights: Weights
+
+    @abstractmethod
+    def __call__(self, batch: NDArray[np.uint8], *, min_score: float) -> list[Candidates]:
+        """Candidates of each picture of (n, h, w, 3) uint8 RGB, sides multiples of 32."""
 
     @property
     def graph(self) -> Graph:

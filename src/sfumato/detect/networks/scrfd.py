@@ -15,8 +15,7 @@ import numpy as np
 from sfumato.detect.networks.candidates import Candidates, joined
 from sfumato.detect.networks.runtime import OnnxNetwork, Tensor
 from sfumato.detect.networks.single_pass import SinglePass
-from sfumato.detect.networks.views import Batch, Network
-from sfumato.detect.networks.weights import Weights
+from sfumato.detect.networks.views import Batch
 
 _STRIDES = (8, 16, 32, 64, 128)
 
@@ -52,12 +51,9 @@ class Scrfd(SinglePass):
     """One pass of SCRFD over the whole image; attributes as `SinglePass` has them."""
 
     name: ClassVar[str] = "scrfd"
+    family: ClassVar[type[OnnxNetwork]] = ScrfdNetwork
 
     min_score: float = 0.5
-
-    def network(self, weights: Weights) -> Network:
-        """SCRFD with these weights."""
-        return ScrfdNetwork(weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sfumato.detect.detector import check_long_side, check_min_score
-from sfumato.detect.networks.views import MAX_IOU, Network, as_faces, look_at_all, scaled
+from sfumato.detect.networks.runtime import OnnxNetwork
+from sfumato.detect.networks.views import MAX_IOU, as_faces, look_at_all, scaled
 from sfumato.detect.networks.weights import Weights
 from sfumato.faces import Faces
 from sfumato.images import Pixels
@@ -17,7 +18,8 @@ from sfumato.images import Pixels
 class SinglePass:
     """What the detectors of the network families have in common.
 
-    A subclass gives `name`, says whether there are `packaged` weights, and makes the network.
+    A subclass gives `name` and `family`, the class of its network, and says whether there are `packaged`
+    weights.
 
     Attributes:
         min_score: faces below this are left out, 0..1.
@@ -27,6 +29,7 @@ class SinglePass:
     """
 
     name: ClassVar[str]
+    family: ClassVar[type[OnnxNetwork]]
     packaged: ClassVar[Weights | None] = None
 
     min_score: float = 0.5
@@ -61,17 +64,13 @@ class SinglePass:
 
     def __call__(self, images: Sequence[Pixels]) -> list[Faces]:
         """Faces of each image, best first; see `sfumato.detect.Detector`."""
-        network = self.network(self.weights[0])
+        network = self.family(self.weights[0])
         views = [scaled(image, self.long_side, network.sides) for image in images]
         found = look_at_all(network, views, min_score=self.min_score)
         return [
             as_faces(candidates.distinct(max_iou=MAX_IOU), image, source=self.name)
             for candidates, image in zip(found, images, strict=True)
         ]
-
-    def network(self, weights: Weights) -> Network:
-        """The family's network with these weights."""
-        raise NotImplementedError
 
     def _packaged(self) -> Weights:
         assert self.packaged is not None

@@ -14,8 +14,7 @@ import numpy as np
 from sfumato.detect.networks.candidates import Candidates, joined
 from sfumato.detect.networks.runtime import OnnxNetwork, Tensor
 from sfumato.detect.networks.single_pass import SinglePass
-from sfumato.detect.networks.views import Batch, Network
-from sfumato.detect.networks.weights import Weights
+from sfumato.detect.networks.views import Batch
 
 STRIDES = (8, 16, 32)
 _PARTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
@@ -57,12 +56,9 @@ class YuNet(SinglePass):
     """
 
     name: ClassVar[str] = "yunet"
+    family: ClassVar[type[OnnxNetwork]] = YuNetNetwork
 
     min_score: float = 0.6
-
-    def network(self, weights: Weights) -> Network:
-        """YuNet with these weights."""
-        return YuNetNetwork(weights)
 
 
 def decode(outputs: Mapping[str, Tensor], width: int, *, min_score: float) -> list[Candidates]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.images import Pixels
+from sfumato.images import Pixels, to_stored
 from sfumato.obfuscate.files.jpeg.header import Component, Header
 
 Mask = NDArray[np.bool_]
@@ -46,15 +46,6 @@ class Patches:
     row: NDArray[np.intp]
     column: NDArray[np.intp]
     planes: tuple[Coefficients, ...]
-
-
-def to_stored(picture: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
-    """An upright picture as its file stores it: a view, for EXIF orientations 1 to 8 (EXIF 2.3, tag 274)."""
-    if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    return picture.swapaxes(0, 1) if orientation >= 5 else picture
 
 
 def changed_mcus(before: Pixels, after: Pixels, orientation: int, header: Header) -> Mask:
