@@ -15,7 +15,7 @@ from skimage.data import astronaut, coffee
 
 from sfumato.errors import ImageError
 from sfumato.images import Pixels
-from sfumato.obfuscate.jpeg_agreement import (
+from sfumato.obfuscate.proof.jpeg_agreement import (
     Coefficients,
     changed_units,
     in_units,

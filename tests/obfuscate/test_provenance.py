@@ -20,7 +20,7 @@ from sfumato.detect.presets import PRESETS
 from sfumato.engines import Work
 from sfumato.faces import FaceTable, read_known_boxes
 from sfumato.obfuscate import METHODS, obfuscate
-from sfumato.obfuscate.provenance import DOCUMENTS, hidden_boxes, write_provenance
+from sfumato.obfuscate.documents.provenance import DOCUMENTS, hidden_boxes, write_provenance
 from sfumato.records import file_sha256, read_json, read_manifest
 from sfumato.specs import to_spec
 from tests.conftest import face_table

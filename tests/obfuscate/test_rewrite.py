@@ -21,12 +21,12 @@ from sfumato.errors import ImageError, UsageError
 from sfumato.faces import Faces
 from sfumato.images import frame_count, open_frames, picture_count, read_image, to_rgb, turned
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA, FileOptions, obfuscate
-from sfumato.obfuscate.agreement import Pair, disagreements
 from sfumato.obfuscate.files.animation import indexed
 from sfumato.obfuscate.files.encode import read_source
 from sfumato.obfuscate.files.jpeg import CannotEdit
 from sfumato.obfuscate.files.metadata import Policy
 from sfumato.obfuscate.files.rewrite import Rewritten, rewrite
+from sfumato.obfuscate.proof.agreement import Pair, disagreements
 from sfumato.records import read_table
 from tests.conftest import drawn, face_table
 from tests.detect.pictures import portrait

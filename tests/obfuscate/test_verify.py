@@ -23,11 +23,11 @@ from sfumato.errors import DatasetError, ManifestError
 from sfumato.faces import Faces
 from sfumato.images import Pixels, read_image
 from sfumato.obfuscate import METHODS, obfuscate
-from sfumato.obfuscate.agreement import Pair, disagreements
+from sfumato.obfuscate.documents.provenance import DOCUMENTS
 from sfumato.obfuscate.files.metadata import Policy
 from sfumato.obfuscate.files.rewrite import rewrite
-from sfumato.obfuscate.provenance import DOCUMENTS
-from sfumato.obfuscate.verify import CHECKS, verify
+from sfumato.obfuscate.proof.agreement import Pair, disagreements
+from sfumato.obfuscate.proof.verify import CHECKS, verify
 from sfumato.records import (
     file_sha256,
     make_key,

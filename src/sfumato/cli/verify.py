@@ -10,7 +10,7 @@ import typer
 from sfumato.cli.options import SOME_IMAGES_FAILED, Json, Quiet, Workers, make_work, say
 
 if TYPE_CHECKING:
-    from sfumato.obfuscate.verify import Verification
+    from sfumato.obfuscate.proof.verify import Verification
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def verify(
 
     Example: sfumato verify variant --against photos
     """
-    from sfumato.obfuscate.verify import verify as run_verify
+    from sfumato.obfuscate.proof.verify import verify as run_verify
     from sfumato.records import write_csv
 
     result = run_verify(variant, against, work=make_work(workers, quiet=quiet))

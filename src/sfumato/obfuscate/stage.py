@@ -15,11 +15,11 @@ from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import DatasetError, ImageError, UsageError
 from sfumato.faces import Faces, FaceTable
 from sfumato.images import Pixels, picture_count
+from sfumato.obfuscate.documents.provenance import DOCUMENTS, write_provenance
 from sfumato.obfuscate.files.metadata import Policy, clean
 from sfumato.obfuscate.files.place import Link, as_link, place
 from sfumato.obfuscate.files.rewrite import rewrite
 from sfumato.obfuscate.method import Obfuscator, apply, to_be_hidden
-from sfumato.obfuscate.provenance import DOCUMENTS, write_provenance
 from sfumato.records import (
     MANIFEST,
     Manifest,
@@ -109,7 +109,7 @@ def obfuscate(  # noqa: PLR0913  each is a thing of its own
         faces: what `detect` found in it.
         method: how to hide.
         out: folder of the variant: images at their ids, images.parquet (`VARIANT_SCHEMA`), manifest.json, and
-            the documents of `sfumato.obfuscate.provenance`.
+            the documents of `sfumato.obfuscate.documents.provenance`.
         files: metadata, links.
         work: processes, progress, overwriting.
 

@@ -13,9 +13,9 @@ from sfumato.data import IMAGES_SCHEMA
 from sfumato.faces import FaceTable
 from sfumato.faces.exchange.annotations import Annotations
 from sfumato.faces.exchange.study import write_exact
-from sfumato.obfuscate.croissant import croissant
-from sfumato.obfuscate.data_card import data_card
-from sfumato.obfuscate.derivation import Derivation
+from sfumato.obfuscate.documents.croissant import croissant
+from sfumato.obfuscate.documents.data_card import data_card
+from sfumato.obfuscate.documents.derivation import Derivation
 from sfumato.obfuscate.method import Obfuscator
 from sfumato.records import Manifest, file_sha256, read_table, write_atomic, write_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from sfumato.obfuscate.derivation import LIMITATIONS, Derivation
+from sfumato.obfuscate.documents.derivation import LIMITATIONS, Derivation
 
 _REST = """
 ## Files

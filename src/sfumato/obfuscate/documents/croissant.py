@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sfumato.obfuscate.derivation import LIMITATIONS, Derivation
+from sfumato.obfuscate.documents.derivation import LIMITATIONS, Derivation
 
 _CR = (
     *(

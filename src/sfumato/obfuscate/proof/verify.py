@@ -24,11 +24,11 @@ from sfumato.engines import Work, map_parts
 from sfumato.errors import ImageError, SfumatoError
 from sfumato.faces import Faces, read_known_boxes
 from sfumato.images import Pixels
-from sfumato.obfuscate.agreement import FACES, OUTSIDE, Finding, Pair, disagreements
 from sfumato.obfuscate.catalogue import METHODS
+from sfumato.obfuscate.documents.provenance import DOCUMENTS, FACES_JSON, TABLE
 from sfumato.obfuscate.files.metadata import left_over
 from sfumato.obfuscate.method import Obfuscator, apply, to_be_hidden
-from sfumato.obfuscate.provenance import DOCUMENTS, FACES_JSON, TABLE
+from sfumato.obfuscate.proof.agreement import FACES, OUTSIDE, Finding, Pair, disagreements
 from sfumato.obfuscate.stage import VARIANT_SCHEMA, WAYS
 from sfumato.records import MANIFEST, Manifest, file_sha256, make_key, read_manifest, read_table
 

@@ -15,7 +15,8 @@ from sfumato.faces import Faces
 from sfumato.images import Pixels, frame_count, open_frames, read_frame, reading, to_rgb, to_stored, turned
 from sfumato.obfuscate.files.deep import factor
 from sfumato.obfuscate.files.encode import is_lossless_webp
-from sfumato.obfuscate.jpeg_agreement import (
+from sfumato.obfuscate.method import marked
+from sfumato.obfuscate.proof.jpeg_agreement import (
     BLOCK,
     Coefficients,
     Flags,
@@ -25,7 +26,6 @@ from sfumato.obfuscate.jpeg_agreement import (
     read_coefficients,
     strange_blocks,
 )
-from sfumato.obfuscate.method import marked
 
 Hide = Callable[[Pixels], Pixels]
 """From a picture (height, width, 3) uint8 RGB to the same with its faces hidden."""
