@@ -41,7 +41,7 @@ from sfumato.errors import ImageError
 from sfumato.faces import Faces, FaceTable
 from sfumato.faces.gold import IGNORE, read_gold
 from sfumato.images import Pixels, read_image
-from sfumato.obfuscate import METHODS, obfuscate
+from sfumato.obfuscate import METHODS, FileOptions, obfuscate
 from sfumato.obfuscate.files.metadata import Policy
 from sfumato.obfuscate.files.rewrite import rewrite
 
@@ -111,12 +111,15 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def run_ours(source: Path, table: FaceTable, method: str, workers: int) -> tuple[float, float, Any]:
+def run_ours(
+    source: Path, table: FaceTable, method: str, files: FileOptions, workers: int
+) -> tuple[float, float, Any]:
     """Wall and processor seconds of `sfumato obfuscate`, start of its workers included; and its counts."""
     with tempfile.TemporaryDirectory() as target:
         before, start = _children(), time.perf_counter()
         out = Path(target) / "variant"
-        manifest = obfuscate(read_dataset(source), table, METHODS.build(method), out, work=Work(workers))
+        work = Work(workers)
+        manifest = obfuscate(read_dataset(source), table, METHODS.build(method), out, files=files, work=work)
         return time.perf_counter() - start, _children() - before, dict(manifest.counts)
 
 
@@ -169,9 +172,17 @@ def speed(args: argparse.Namespace, scratch: Path) -> None:
         wall, cpu = run_way(way, source, boxes, args.workers)
         reference = reference or wall
         print(f"{name:<32} {wall:7.2f} s wall  {cpu:7.2f} s CPU  {reference / wall:5.1f} times the script")
-    for method in ("study_blur", "blur", "mosaic", "overlay"):
-        wall, cpu, counts = run_ours(source, table, method, args.workers)
-        label = f"sfumato {method}"
+    linked = FileOptions(link="hard")
+    for method, files in (
+        ("study_blur", FileOptions()),
+        ("blur", FileOptions()),
+        ("mosaic", FileOptions()),
+        ("overlay", FileOptions()),
+        ("blur", linked),
+        ("overlay", linked),
+    ):
+        wall, cpu, counts = run_ours(source, table, method, files, args.workers)
+        label = f"sfumato {method}{' --link hard' if files == linked else ''}"
         print(f"{label:<32} {wall:7.2f} s wall  {cpu:7.2f} s CPU  {reference / wall:5.1f} times the script")
         print(f"{'':<32} {counts}", flush=True)
 

@@ -110,10 +110,18 @@ def picture_count(path: Path, data: bytes) -> int:
     Raises:
         ImageError: the file cannot be opened.
     """
-    if data.startswith(b"\xff\xd8") and b"MPF\0" not in data:
+    if data.startswith(b"\xff\xd8") and b"MPF\0" not in _head_of_jpeg(data):
         return 1  # the usual case, told without opening the file again
     with reading(path), PillowImage.open(path) as image:
         return int(getattr(image, "n_frames", 1))
+
+
+def _head_of_jpeg(data: bytes) -> bytes:
+    """What stands before the first scan; everything where that cannot be told."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:at] if data[at : at + 2] == b"\xff\xda" else data
 
 
 def open_frames(path: Path) -> Iterator[PillowImage.Image]:

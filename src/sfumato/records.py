@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import filelock
@@ -182,19 +182,27 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         data: its bytes.
         durable: wait until the disk has them. A killed process loses nothing either way; a power cut may.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (
-        path.parent / f".{uuid4().hex}.tmp"
-    )  # not the file's own name, which may be as long as allowed
+    # Not the file's own name, which may be as long as allowed.
+    temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with _created(temporary) as file:
             file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file; its folder is made where it is missing, which is rare."""
+    try:
+        return path.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from sfumato.obfuscate.files.jpeg import CannotEdit, edit_jpeg, transform
+from sfumato.obfuscate.files.jpeg import CannotEdit, edit_jpeg, transform, turbo
 from sfumato.obfuscate.files.jpeg.header import _ZIGZAG, read_header
 from tests.conftest import drawn
 
@@ -418,9 +418,9 @@ def test_a_writer_laid_out_otherwise_is_left_alone(monkeypatch: pytest.MonkeyPat
 def test_without_the_library_the_reason_says_what_to_install(
     picture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transform, "find_library", lambda name: None)
-    monkeypatch.setattr(transform, "find_spec", lambda name: None)
-    transform._library.cache_clear()
+    monkeypatch.setattr(turbo, "find_library", lambda name: None)
+    monkeypatch.setattr(turbo, "find_spec", lambda name: None)
+    turbo.library.cache_clear()
     with pytest.raises(CannotEdit, match="pip install turbojpeg"):
         edit_jpeg(*picture, orientation=1)
 
@@ -438,3 +438,21 @@ def test_zigzag_is_the_order_of_the_standard() -> None:
     assert _ZIGZAG[:16].tolist() == first
     assert sorted(_ZIGZAG.tolist()) == list(range(64))
     assert (_ZIGZAG[::-1] == 63 - _ZIGZAG).all()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kind", [*SAMPLINGS, "grey", "rgb"])
+def test_pixels_are_decoded_as_pillow_decodes_them(kind: str, progressive: bool) -> None:
+    data = write(kind, drawn(35, 61), progressive=progressive)
+    with Image.open(BytesIO(data)) as other:
+        expected = np.asarray(other.convert("RGB"))
+    np.testing.assert_array_equal(turbo.decode(data, read_header(data)), expected)
+
+
+def test_damage_and_inks_are_not_decoded() -> None:
+    data = write("4:2:0", drawn(64, 64))
+    with pytest.raises(CannotEdit, match="damaged"):
+        turbo.decode(data[: len(data) // 2], read_header(data))
+    inks = write("cmyk", drawn(16, 16))
+    with pytest.raises(CannotEdit, match="inks"):
+        turbo.decode(inks, read_header(inks))

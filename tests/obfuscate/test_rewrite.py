@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, features
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, features
 
 from sfumato.data import read_dataset
 from sfumato.detect import DETECTORS, detect
@@ -453,3 +453,28 @@ def test_a_folder_with_the_name_of_a_document_is_refused_before_any_work(tmp_pat
     with pytest.raises(UsageError, match=r"faces\.json: a variant has a file of its own of this name"):
         obfuscate(dataset, face_table(dataset, {}), METHODS.build("blur"), tmp_path / "v", work=ONE)
     assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
+@pytest.mark.parametrize("policy", list(Policy))
+def test_the_short_way_of_a_jpeg_writes_the_bytes_of_the_long_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: int | None, policy: Policy
+) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(drawn(64, 96)).save(tmp_path / "a.jpg", quality=88, exif=exif, dpi=(72, 72))
+    short, _ = rewritten(tmp_path / "a.jpg", policy=policy)
+    monkeypatch.setattr("sfumato.obfuscate.files.rewrite._edited", lambda *arguments: None)
+    long, _ = rewritten(tmp_path / "a.jpg", policy=policy)
+    assert short == long
+    assert short.written == "edited"
+
+
+def test_a_jpeg_beyond_the_limit_takes_the_long_way_which_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(drawn(64, 96)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 96 // 3)
+    with pytest.raises(ImageError, match="too large"):
+        rewritten(tmp_path / "a.jpg")

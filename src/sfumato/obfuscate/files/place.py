@@ -41,7 +41,6 @@ def place(source: Path, data: bytes, target: Path, link: Link) -> str:
     Raises:
         OSError: it cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     if link == "hard" and not source.is_symlink() and _linked(source, target):
         return "linked"
     if link == "auto" and _cloned(source, target):
@@ -52,16 +51,25 @@ def place(source: Path, data: bytes, target: Path, link: Link) -> str:
 
 def _linked(source: Path, target: Path) -> bool:
     scratch = target.with_name(f".{uuid4().hex}.tmp")  # not the file's own name, which may be long
+    _device(target.parent)
     try:
         os.link(source, scratch)
         scratch.replace(target)
     except OSError:  # another file system, or one without links
         scratch.unlink(missing_ok=True)
         return False
-    finally:
-        # Renaming one name of a file onto another of the same file does nothing, and leaves both.
+    if os.lstat(target).st_nlink > 2:  # renaming one name of a file onto another leaves both
         scratch.unlink(missing_ok=True)
     return True
+
+
+def _device(folder: Path) -> int:
+    """The device of a folder, which is made where it is missing."""
+    try:
+        return folder.stat().st_dev
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder.stat().st_dev
 
 
 _without_clones: set[int] = set()
@@ -69,7 +77,7 @@ _without_clones: set[int] = set()
 
 
 def _cloned(source: Path, target: Path) -> bool:
-    device = target.parent.stat().st_dev
+    device = _device(target.parent)
     if not sys.platform.startswith("linux") or device in _without_clones:
         return False
     import fcntl

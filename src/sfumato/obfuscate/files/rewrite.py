@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+
+from PIL import ExifTags
+from PIL import Image as PillowImage
 
 from sfumato.errors import ImageError
 from sfumato.faces import Faces
-from sfumato.images import Pixels, frame_count, read_frame
+from sfumato.images import Pixels, frame_count, read_frame, reading, turned
 from sfumato.obfuscate.files.animation import Hide, rewrite_frames
 from sfumato.obfuscate.files.deep import has_16_bits, rewrite_deep
 from sfumato.obfuscate.files.encode import Source, encode, read_source, with_metadata, without_metadata
-from sfumato.obfuscate.files.jpeg import CannotEdit, edit_jpeg
+from sfumato.obfuscate.files.jpeg import CannotEdit, Header, decode, edit_jpeg, read_header
 from sfumato.obfuscate.files.metadata import Policy, clean
 from sfumato.obfuscate.method import marked
 
@@ -60,11 +64,51 @@ def rewrite(
     """
     if frames > 1 and frame_count(path) == frames:
         return _animation(path, hide, policy, frames)
+    data = _read(path)
+    edited = _edited(data, path, hide, policy, faces) if data.startswith(b"\xff\xd8") else None
+    return edited or _decoded(data, path, hide, policy, faces)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _edited(data: bytes, path: Path, hide: Hide, policy: Policy, faces: Faces) -> Rewritten | None:
+    """The short way for most JPEGs: decoded by the library that writes them, each byte looked at once.
+
+    None wherever there is a doubt (damage, previews, inks, a very large picture): the long way knows more.
+    """
+    try:
+        header = read_header(data)
+        if b"MPF\0" in data or header.width * header.height > (PillowImage.MAX_IMAGE_PIXELS or 0):
+            return None
+        orientation = _orientation(data, header, path)
+        before = turned(decode(data, header), orientation)
+        after = hide(before)
+        made = edit_jpeg(data, marked(before, after, faces), after, orientation=orientation, header=header)
+        return Rewritten(clean(made, policy).data, EDITED, "", after.shape[1], after.shape[0])
+    except (CannotEdit, ImageError):
+        return None
+
+
+def _orientation(data: bytes, header: Header, path: Path) -> int:
+    """As Pillow finds it; in a file without APP1 segments there is none."""
+    if all(segment.marker != 0xE1 for segment in header.segments):
+        return 1
+    with reading(path), PillowImage.open(BytesIO(data)) as image:
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return turn if turn in range(1, 9) else 1
+
+
+def _decoded(data: bytes, path: Path, hide: Hide, policy: Policy, faces: Faces) -> Rewritten:
+    """The long way, for every format."""
     source = _under(policy, read_source(path), path)
     after = hide(source.rgb)
     before = marked(source.rgb, after, faces)
     height, width = after.shape[:2]
-    data = path.read_bytes()
     if source.format == "JPEG":
         made, written, note = _jpeg(data, source, before, after)
     else:

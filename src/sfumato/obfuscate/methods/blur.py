@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import cv2
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import ImageFilter
 
 from sfumato.faces import Faces
 from sfumato.images import Pixels
@@ -61,11 +61,37 @@ class Blur:
 def blurred(image: Pixels, rows: slice, columns: slice, *, sigma: float) -> Pixels:
     """The part rows x columns of the picture as the blur of the whole picture would show it.
 
-    Pillow's filter is three extended box passes (Gwosdek et al. 2011), whose reach is three radii of about
-    sigma; more of the picture than that cannot matter. It costs the same for every sigma.
+    Three box passes across, three down (the central limit theorem makes a Gaussian of them): the cost is the
+    same for every sigma. Borders are repeated outwards. Levels are rounded after each pass; one-dimensional
+    sums over an odd number of pixels are never half-way between two levels, so that every processor rounds
+    them alike.
     """
-    reach = int(np.ceil(3 * sigma)) + 6
+    widths = box_widths(sigma)
+    reach = sum(width // 2 for width in widths)
     top, left = max(rows.start - reach, 0), max(columns.start - reach, 0)
-    crop = PillowImage.fromarray(image[top : rows.stop + reach, left : columns.stop + reach])
-    soft = np.asarray(crop.filter(ImageFilter.GaussianBlur(sigma)))
-    return soft[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    soft = image[top : rows.stop + reach, left : columns.stop + reach]
+    for width in widths:
+        soft = _box(soft, (width, 1))
+    soft = soft[:, columns.start - left : columns.stop - left]
+    for width in widths:
+        soft = _box(soft, (1, width))
+    return soft[rows.start - top : rows.stop - top]
+
+
+def _box(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    return np.asarray(cv2.blur(pixels, size, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def box_widths(sigma: float) -> tuple[int, int, int]:
+    """Odd widths in pixels of three boxes; their variances, (width^2 - 1) / 12, sum up to sigma^2 or more.
+
+    Of neighbouring odd widths as many are the wider one as it takes: never a weaker blur, and at most 0.34 px
+    of sigma more (Kovesi 2010, "Fast almost-Gaussian filtering", which rounds to the nearest instead).
+    """
+    wanted = 12 * sigma**2 + 3  # the sum of the squares of the widths
+    narrow = int(math.sqrt(wanted / 3))
+    narrow -= 1 - narrow % 2
+    lacking, step = wanted - 3 * narrow**2, (narrow + 2) ** 2 - narrow**2
+    n_wide = min(3, math.ceil(max(0.0, lacking - 1e-6) / step))
+    first, second, third = (narrow + 2 * (number < n_wide) for number in range(3))
+    return first, second, third

@@ -19,7 +19,9 @@ _CODING = (DHT, DRI, DAC)
 """Segments that say how the picture data is coded: these come from the writer."""
 
 
-def edit_jpeg(data: bytes, before: Pixels, after: Pixels, *, orientation: int) -> bytes:
+def edit_jpeg(
+    data: bytes, before: Pixels, after: Pixels, *, orientation: int, header: Header | None = None
+) -> bytes:
     """The JPEG with other coefficients in exactly those MCUs that hold a changed pixel.
 
     A touched MCU is computed anew as a whole, all its components, from `after`; in every other MCU each
@@ -40,12 +42,13 @@ def edit_jpeg(data: bytes, before: Pixels, after: Pixels, *, orientation: int) -
         before: its upright picture, (height, width, 3) uint8 RGB.
         after: the same with faces hidden.
         orientation: EXIF orientation of the stored pixels, 1 to 8.
+        header: of the file, where it was read already.
 
     Raises:
         CannotEdit: arithmetic coding, 12 bit, lossless, damaged, no JPEG, unusual sampling, a picture of
             another size, or no TurboJPEG library on this machine.
     """
-    header = read_header(data)
+    header = header or read_header(data)
     size = (header.height, header.width) if orientation < 5 else (header.width, header.height)
     if orientation not in range(1, 9) or before.shape != (*size, 3) or after.shape != before.shape:
         raise CannotEdit("its header has another size than the picture")

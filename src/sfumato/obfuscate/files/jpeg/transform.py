@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes.util import find_library
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,10 +10,10 @@ from numpy.typing import NDArray
 
 from sfumato.obfuscate.files.jpeg.blocks import Coefficients, Patches
 from sfumato.obfuscate.files.jpeg.header import CannotEdit, Header
+from sfumato.obfuscate.files.jpeg.turbo import library, opened
 
 # Names and numbers of turbojpeg.h.
 _TJINIT_TRANSFORM = 2
-_TJPARAM_STOPONWARNING, _TJPARAM_SCANLIMIT = 0, 13
 _TJXOPT_PROGRESSIVE, _TJXOPT_COPYNONE = 32, 64
 
 
@@ -74,8 +71,6 @@ class _Compressor(ctypes.Structure):
     ]
 
 
-_MOST_SCANS = 500
-"""A progressive file of more scans is made to take forever; encoders write about ten."""
 _WRITING_COEFFICIENTS = 103
 """`global_state` after jpeg_write_coefficients (CSTATE_WRCOEFS in jpegint.h)."""
 
@@ -86,36 +81,27 @@ def transcode(data: bytes, header: Header, patches: Patches) -> bytes:
     Raises:
         CannotEdit: no library, a damaged stream (libjpeg's warnings count), or blocks without a place.
     """
-    library = _library()
-    handle = library.tj3Init(_TJINIT_TRANSFORM)
-    if not handle:
-        raise CannotEdit("TurboJPEG cannot start")
-    try:
-        library.tj3Set(handle, _TJPARAM_STOPONWARNING, 1)
-        library.tj3Set(handle, _TJPARAM_SCANLIMIT, _MOST_SCANS)
-        placement = _Placement(header, patches, handle)
-        return _run(library, handle, data, placement)
-    finally:
-        library.tj3Destroy(handle)
+    with opened(_TJINIT_TRANSFORM) as handle:
+        return _run(library(), handle, data, _Placement(header, patches, handle))
 
 
-def _run(library: Any, handle: int, data: bytes, placement: _Placement) -> bytes:
+def _run(turbo: Any, handle: int, data: bytes, placement: _Placement) -> bytes:
     options = _TJXOPT_COPYNONE
     options |= _TJXOPT_PROGRESSIVE if placement.header.progressive else 0
     wish = _Transform(options=options, filter=_Filter(placement))
     out, size = ctypes.c_void_p(), ctypes.c_size_t()
     try:
-        status = library.tj3Transform(
+        status = turbo.tj3Transform(
             handle, data, len(data), 1, ctypes.byref(out), ctypes.byref(size), ctypes.byref(wish)
         )
         if status:
-            reason = library.tj3GetErrorStr(handle).decode(errors="replace")
+            reason = turbo.tj3GetErrorStr(handle).decode(errors="replace")
             raise CannotEdit(placement.problem or f"damaged picture data ({reason})")
         if not placement.complete or not out.value:
             raise CannotEdit("its blocks are not where its header says")
         return ctypes.string_at(out.value, size.value)
     finally:
-        library.tj3Free(out)
+        turbo.tj3Free(out)
 
 
 class _Placement:
@@ -211,40 +197,3 @@ def _runs(rows: NDArray[np.intp]) -> dict[int, slice]:
     starts = np.flatnonzero(np.diff(rows, prepend=-1)).tolist()
     ends = [*starts[1:], len(rows)][: len(starts)]
     return {int(rows[start]): slice(start, end) for start, end in zip(starts, ends, strict=True)}
-
-
-@cache
-def _library() -> Any:
-    """TurboJPEG 3: the one that the `turbojpeg` package brings, else the system's.
-
-    Raises:
-        CannotEdit: there is none.
-    """
-    spec = find_spec("turbojpeg")
-    for path in (spec.origin if spec else None, find_library("turbojpeg")):
-        # PyTurboJPEG is a module of the same name, but no library.
-        if path is not None and not path.endswith(".py"):
-            try:
-                return _declared(ctypes.CDLL(path))
-            except (OSError, AttributeError):  # of another machine, or older than version 3
-                continue
-    raise CannotEdit("no TurboJPEG 3 library here: pip install turbojpeg, or install libjpeg-turbo 3")
-
-
-def _declared(library: Any) -> Any:
-    handle, number, pointer = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER
-    library.tj3Init.restype, library.tj3Init.argtypes = handle, [number]
-    library.tj3Destroy.restype, library.tj3Destroy.argtypes = None, [handle]
-    library.tj3Set.argtypes = [handle, number, number]
-    library.tj3GetErrorStr.restype, library.tj3GetErrorStr.argtypes = ctypes.c_char_p, [handle]
-    library.tj3Free.restype, library.tj3Free.argtypes = None, [handle]
-    library.tj3Transform.argtypes = [
-        handle,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        number,
-        pointer(ctypes.c_void_p),
-        pointer(ctypes.c_size_t),
-        pointer(_Transform),
-    ]
-    return library
