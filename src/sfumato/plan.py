@@ -3,42 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-
 from sfumato.errors import SpecError, UsageError
 from sfumato.obfuscate.catalogue import METHODS
-from sfumato.records import write_atomic
-from sfumato.specs import Spec, parse, to_spec
+from sfumato.specs import Spec, parse, slug, to_spec
+from sfumato.toml_files import (
+    NUMBER,
+    TABLE,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    WHOLES,
+    Field,
+    Layout,
+    read_sections,
+    write_sections,
+)
 
 PLAN_FILE = "study.toml"
 ORIGINAL = "original"
 CONTROL = "none"
 
-_COMMENTS = {
-    "photos": "folder of the images: split/category/image or category/image",
-    "val_fraction": "share of each category held back for evaluation; 0 takes the splits that are there",
-    "split_seed": "of that choice",
-    "detector": "fast, balanced, high-recall or another; oracle(path='boxes.json') takes known boxes",
-    "arms": "what to compare; original and none (decoded and written, nothing hidden) are always there",
-    "models": "see `sfumato plugins`",
-    "seeds": "every model is trained on every arm once for each",
-    "recipe": "see `sfumato plugins`; fields of it can be changed under [train.change]",
-    "rounds": "of the bootstrap",
-    "confidence": "of the intervals",
-}
-_SECTIONS = {
-    "data": ("photos", "val_fraction", "split_seed"),
-    "find": ("detector",),
-    "hide": ("arms",),
-    "train": ("models", "seeds", "recipe", "change"),
-    "compare": ("rounds", "confidence"),
+_LAYOUT: Layout = {
+    "data": {
+        "photos": Field(TEXT, "folder of the images: split/category/image or category/image"),
+        "val_fraction": Field(
+            NUMBER, "share of each category held back for evaluation; 0 takes the splits that are there"
+        ),
+        "split_seed": Field(WHOLE, "of that choice"),
+    },
+    "find": {
+        "detector": Field(
+            TEXT, "fast, balanced, high-recall or another; oracle(path='boxes.json') takes known boxes"
+        )
+    },
+    "hide": {
+        "arms": Field(
+            TEXTS, "what to compare; original and none (decoded and written, nothing hidden) are always there"
+        )
+    },
+    "train": {
+        "models": Field(TEXTS, "see `sfumato plugins`"),
+        "seeds": Field(WHOLES, "every model is trained on every arm once for each"),
+        "recipe": Field(TEXT, "see `sfumato plugins`; fields of it can be changed under [train.change]"),
+        "change": Field(TABLE),
+    },
+    "compare": {
+        "rounds": Field(WHOLE, "of the bootstrap"),
+        "confidence": Field(NUMBER, "of the intervals"),
+    },
 }
 
 
@@ -97,11 +114,6 @@ class Plan:
         )
 
 
-def slug(text: str) -> str:
-    """A text as a short folder name; only for people, facts stand in the manifests."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
-
-
 def _absolute(detector: str) -> str:
     """A detector's spec with an absolute path in it, since a plan is run again from other folders."""
     spec = parse(detector)
@@ -117,23 +129,11 @@ def _canonical(arm: str) -> str:
 
 def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan as TOML, every default written out and explained."""
-    document = tomlkit.document()
-    document.add(
-        tomlkit.comment("What this study did. Change it and run `sfumato study` on this file again:")
-    )
-    document.add(tomlkit.comment("what is done already is kept, what is missing or changed is made."))
-    values = dataclasses.asdict(plan) | {"photos": str(plan.photos)}
-    for section, names in _SECTIONS.items():
-        table = tomlkit.table()
-        for name in names:
-            value = list(values[name]) if isinstance(values[name], tuple) else values[name]
-            if value is None:
-                continue
-            if name in _COMMENTS:
-                table.add(tomlkit.comment(_COMMENTS[name]))
-            table.add(name, value)
-        document.add(section, table)
-    write_atomic(path, tomlkit.dumps(document).encode())
+    head = [
+        "What this study did. Change it and run `sfumato study` on this file again:",
+        "what is done already is kept, what is missing or changed is made.",
+    ]
+    write_sections(path, _LAYOUT, dataclasses.asdict(plan) | {"photos": str(plan.photos)}, head=head)
 
 
 def read_plan(path: Path) -> Plan:
@@ -144,52 +144,10 @@ def read_plan(path: Path) -> Plan:
     Raises:
         UsageError: no such file, no TOML, an unknown section or field, or a value that cannot be.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML ({error})") from error
-    values: dict[str, Any] = {}
-    for section, fields in content.items():
-        if section not in _SECTIONS or not isinstance(fields, dict):
-            raise UsageError(f"{path}: unknown section '{section}'; known: {', '.join(_SECTIONS)}")
-        for name, value in fields.items():
-            if name not in _SECTIONS[section]:
-                known = ", ".join(_SECTIONS[section])
-                raise UsageError(f"{path}: [{section}] has no field '{name}'; known: {known}")
-            values[name] = value
-    return _checked(path, values)
-
-
-_TYPES: Mapping[str, tuple[type | tuple[type, ...], bool, str]] = {
-    "val_fraction": ((int, float), False, "a number"),
-    "split_seed": (int, False, "a whole number"),
-    "detector": (str, False, "a text"),
-    "arms": (str, True, "a list of texts"),
-    "models": (str, True, "a list of texts"),
-    "seeds": (int, True, "a list of whole numbers"),
-    "recipe": (str, False, "a text"),
-    "change": (dict, False, "a table of recipe fields"),
-    "rounds": (int, False, "a whole number"),
-    "confidence": ((int, float), False, "a number"),
-}
-"""Type of each field, whether it is a list of such, and what to call it."""
-
-
-def _fits(value: Any, kind: type | tuple[type, ...], many: bool, name: str) -> bool:  # noqa: ARG001
-    if many:
-        return isinstance(value, list) and all(isinstance(item, kind) for item in value)
-    return isinstance(value, kind)
-
-
-def _checked(path: Path, values: dict[str, Any]) -> Plan:
-    if not isinstance(values.get("photos"), str):
+    values = read_sections(path, _LAYOUT)
+    if "photos" not in values:
         raise UsageError(f"{path}: [data] photos is missing: the folder of the images")
     values["photos"] = path.parent.absolute() / values["photos"]
-    for name, value in values.items():
-        if name != "photos" and not _fits(value, *_TYPES[name]):
-            raise UsageError(f"{path}: {name} = {value!r} cannot be; it needs {_TYPES[name][2]}")
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }

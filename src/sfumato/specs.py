@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -85,6 +86,23 @@ def _bars(text: str) -> Iterator[int]:
             yield place
         else:
             depth += (letter in "([{") - (letter in ")]}")
+
+
+def slug(text: str) -> str:
+    """A text as a short folder name; only for people, facts stand in the manifests."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def short_spec(text: str) -> str:
+    """A spec, or each step of a chain, without options: "mosaic | blur" of "mosaic(blocks=4) | blur()"."""
+    return join_chain([_name_of(step) for step in split_chain(text)])
+
+
+def _name_of(step: str) -> str:
+    try:
+        return parse(step).name
+    except SpecError:  # somebody named it by hand
+        return step
 
 
 def to_spec(value: Any) -> str:

@@ -13,8 +13,7 @@ from sfumato.obfuscate.catalogue import METHODS
 from sfumato.obfuscate.method import Obfuscator, ObfuscatorById, apply
 from sfumato.obfuscate.methods.chain import Chain, chain
 from sfumato.obfuscate.methods.control import NoObfuscation
-from sfumato.plan import slug
-from sfumato.specs import to_spec
+from sfumato.specs import slug, to_spec
 from sfumato.testing.obfuscators import picture
 
 TEXT = "mosaic(blocks=6) | blur(strength=0.05)"

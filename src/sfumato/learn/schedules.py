@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of where a run is."""
+"""Learning rate and size of views as pure functions of where a run is."""
 
 from __future__ import annotations
 
@@ -30,3 +30,31 @@ def learning_rate(recipe: Recipe, peak: float, *, step: int, steps_per_epoch: in
     if recipe.schedule == "onecycle":
         return peak * (1 - fallen)
     return peak * (1 + math.cos(math.pi * fallen)) / 2
+
+
+_GRAIN, _FINE_GRAIN = 32, 8
+"""Growing sizes are multiples of the first, below 128 px of the second: pooling halves them evenly."""
+
+
+def training_size(recipe: Recipe, image_size: int, *, epoch: int) -> int:
+    """Side of the training views of one epoch, in pixels.
+
+    With `train_sizes` (first, last) and `train_sizes_ramp` (start, end), and p = epoch / epochs: first times
+    `image_size` while p <= start, last times it from p >= end, between them along a straight line, rounded to
+    32 px (Leclerc et al. 2022, FFCV).
+
+    Args:
+        recipe: sizes, ramp, epochs.
+        image_size: side of the views that the model is evaluated on.
+        epoch: from 0.
+    """
+    first, last = (round(share * image_size) for share in recipe.train_sizes)
+    start, end = recipe.train_sizes_ramp
+    done = epoch / recipe.epochs
+    if done >= end or first == last:
+        return last
+    if done <= start:
+        return first
+    grain = _GRAIN if image_size >= 128 else _FINE_GRAIN
+    between = first + (last - first) * (done - start) / (end - start)
+    return min(max(round(between / grain) * grain, min(first, last)), max(first, last))
