@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -18,6 +19,16 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that reports: true but for the others that `torchrun` started."""
+    return is_alone() or os.environ.get("RANK", "0") == "0"
+
+
+def is_alone() -> bool:
+    """Whether this process works by itself, not with others that `torchrun` started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) <= 1
 
 
 def labelled(progress: Progress, label: str) -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato.data import Dataset, read_folder
+from sfumato.data import Dataset, read_dataset, read_folder
+from sfumato.detect import DETECTORS, detect
+from sfumato.engines import Work
 from sfumato.learn import Recipe, find_recipe
+from sfumato.obfuscate import METHODS, obfuscate
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 
@@ -44,5 +48,24 @@ def colours(tmp_path: Path) -> Callable[..., Dataset]:
                     noise = rng.normal(0, 20, shape)
                     Image.fromarray(np.clip(noise + colour, 0, 255).astype(np.uint8)).save(path)
         return read_folder(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Callable[..., Path]:
+    """Hides a known box in every picture of a folder, by a method; gives the variant's folder."""
+
+    def make(photos: Path, method: str, name: str, *, val_fraction: float = 0.0) -> Path:
+        dataset, work = read_dataset(photos, val_fraction=val_fraction), Work(workers=1)
+        box = {"x0": 4, "y0": 4, "x1": 14, "y1": 14}
+        records = [{"url": sample.image_id, "bboxes": [box]} for sample in dataset.samples]
+        boxes = tmp_path / f"{name}.json"
+        boxes.write_text(json.dumps(records))
+        faces = detect(
+            dataset, DETECTORS.build(f"oracle(path={str(boxes)!r})"), tmp_path / f"{name}-faces", work=work
+        )
+        obfuscate(dataset, faces, METHODS.build(method), tmp_path / name, work=work)
+        return tmp_path / name
 
     return make

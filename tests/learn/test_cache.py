@@ -9,7 +9,8 @@ import pytest
 from sfumato.data import Dataset, read_folder
 from sfumato.engines import Work
 from sfumato.errors import ManifestError
-from sfumato.learn.cache import INDEX_SCHEMA, open_packed, pack, packed_side
+from sfumato.learn.cache import open_packed, pack, packed_side
+from sfumato.learn.index import INDEX_SCHEMA
 from sfumato.learn.views import shrink
 
 Make = Callable[..., Dataset]
@@ -29,7 +30,7 @@ def only(root: Path) -> Path:
 def test_the_cache_equals_direct_decoding(
     colours: Make, tmp_path: Path, workers: int, side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfumato.learn.cache._SERIAL_BYTES", 0)
+    monkeypatch.setattr("sfumato.learn.index._SERIAL_BYTES", 0)
     dataset = colours(train=20)
     packed = pack(dataset, "train", shorter_side=side, root=tmp_path / "cache", work=Work(workers=workers))
     samples = dataset.subset("train").samples

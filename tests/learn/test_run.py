@@ -15,7 +15,8 @@ from sfumato.engines import Work
 from sfumato.errors import BusyError, DatasetError, OutputExists, TrainingError, UnknownName, UsageError
 from sfumato.learn import Recipe, RunConfig, read_config, train
 from sfumato.learn.device import choose_runtime
-from sfumato.learn.fit import ahead, split_evenly, start
+from sfumato.learn.fit import split_evenly
+from sfumato.learn.training import start
 from sfumato.records import locked, read_json, read_manifest
 
 Make = Callable[..., Dataset]
@@ -121,7 +122,8 @@ def test_arms_share_first_weights_and_order_but_seeds_do_not(tiny: Recipe) -> No
     runtime = choose_runtime("cpu")
 
     def first(seed: int) -> dict[str, Any]:
-        return dict(start("small_resnet", 3, tiny, seed=seed, runtime=runtime).model.state_dict())
+        config = RunConfig("small_resnet", tiny, seed)
+        return dict(start(config, 3, runtime=runtime).model.state_dict())
 
     state = torch.random.get_rng_state()
     a, b, other = first(0), first(0), first(1)
@@ -190,17 +192,3 @@ def test_batches_are_even(n: int, batch_size: int, sizes: list[int]) -> None:
     batches = split_evenly(np.arange(n), batch_size)
     assert [len(batch) for batch in batches] == sizes
     assert np.concatenate(batches).tolist() == list(range(n))
-
-
-def test_what_is_made_ahead_comes_in_order_and_fails_in_place() -> None:
-    assert [made for made, _ in ahead(lambda number: number * number, 5)] == [0, 1, 4, 9, 16]
-
-    def failing(number: int) -> int:
-        if number == 2:
-            raise KeyError(number)
-        return number
-
-    coming = ahead(failing, 5)
-    assert [next(coming)[0], next(coming)[0]] == [0, 1]
-    with pytest.raises(KeyError):
-        next(coming)

@@ -8,80 +8,41 @@ at any time.
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sfumato.data import Dataset, Sample
-from sfumato.engines import Work, clear_parts, map_parts
-from sfumato.errors import BusyError, ImageError, ManifestError
-from sfumato.images import Pixels, read_image
-from sfumato.learn.chance import Keys, keys_of
-from sfumato.learn.views import one_thread_each, shrink
-from sfumato.records import (
-    Manifest,
-    finish,
-    locked,
-    make_key,
-    prepare_output,
-    read_manifest,
-    read_table,
-    versions,
-    write_atomic,
-    write_table,
-)
+from sfumato.engines import Work, map_parts
+from sfumato.errors import ImageError, ManifestError, TrainingError
+from sfumato.images import Pixels, read_frame, read_image
+from sfumato.learn.chance import keys_of
+from sfumato.learn.index import INDEX, INDEX_SCHEMA, Listed, few_workers, listed, make_once
+from sfumato.learn.views import Windows, cut, one_thread_each, shrink, shrunk_size, squares
+from sfumato.records import read_manifest, read_table, write_atomic
 
+KIND = "cache"
 PIXELS = "pixels.u8"
-INDEX = "index.parquet"
-INDEX_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("label", pa.int32()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-    ]
-)
-"""One row a sample, in the order of the data set. Height and width are of the packed picture in pixels, 0
-where it failed; `status` is "ok" or "failed", `error` the reason or null."""
 
 _PARTS = ".pixels"
-_SERIAL_BYTES = 32 << 20  # below this, starting worker processes takes longer than decoding here
-_POLL_SECONDS = 0.5
+_SAMPLED = 2048
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """A split in memory-mapped form; arrays run over the readable images only.
+class Packed(Listed):
+    """A split in memory-mapped form; see `Listed`. Its shapes are those of the packed pictures."""
 
-    Attributes:
-        image_ids: of the readable images.
-        labels: (n,) int64.
-        shapes: height and width, (n, 2) int64.
-        keys: what randomness depends on, (n,) uint64.
-        failed: image id to reason, for the images that could not be read.
-        table: the whole index, one row a sample, as `INDEX_SCHEMA`.
-    """
+    way: ClassVar[str] = "packed"
 
-    image_ids: tuple[str, ...]
-    labels: NDArray[np.int64]
-    shapes: NDArray[np.int64]
-    keys: Keys
-    failed: dict[str, str]
-    table: pa.Table
     _offsets: NDArray[np.int64]
     _pixels: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
 
     def image(self, row: int) -> Pixels:
         """Pixels of a readable image, (height, width, 3), a view of the file."""
@@ -89,10 +50,51 @@ class Packed:
         start = self._offsets[row]
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        windows: Windows,
+        *,
+        size: int,
+        mirrored: NDArray[np.bool_] | None = None,
+        threads: int = 1,
+    ) -> NDArray[np.uint8]:
+        """See `sfumato.learn.inputs.Images`."""
+        return squares(
+            lambda at: cut(self.image(int(rows[at])), windows[at], size),
+            (len(rows), size),
+            mirrored=mirrored,
+            threads=threads,
+        )
+
 
 def packed_side(image_size: int, resize_ratio: float) -> int:
     """Shorter side at which pictures lie in the cache, in pixels."""
     return round(image_size * resize_ratio)
+
+
+def packed_bytes(dataset: Dataset, split: str, *, shorter_side: int) -> int:
+    """Size that the cache of a split has or would have, estimated where the split is large.
+
+    Read from the headers of the images; of more than 2,048, from those of as many, chosen by their ids. An
+    image without a readable header counts nothing.
+    """
+    samples = dataset.subset(split).samples
+    chosen = samples
+    if len(samples) > _SAMPLED:
+        hashes = keys_of(sample.image_id for sample in samples)
+        chosen = tuple(samples[at] for at in np.sort(np.argsort(hashes, kind="stable")[:_SAMPLED]))
+    total = sum(_packed_length(dataset.path(sample.image_id), shorter_side) for sample in chosen)
+    return total if len(chosen) == len(samples) else round(total / len(chosen) * len(samples))
+
+
+def _packed_length(path: Path, shorter_side: int) -> int:
+    try:
+        frame = read_frame(path)
+    except ImageError:
+        return 0
+    height, width = shrunk_size(frame.height, frame.width, shorter_side)
+    return 3 * height * width
 
 
 def pack(dataset: Dataset, split: str, *, shorter_side: int, root: Path, work: Work = Work()) -> Packed:
@@ -108,22 +110,31 @@ def pack(dataset: Dataset, split: str, *, shorter_side: int, root: Path, work: W
         work: workers and progress.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        TrainingError: the disk has no room for it.
+        OSError: the folder cannot be written.
     """
+    samples = dataset.subset(split).samples
+
+    def make(folder: Path) -> pa.Table:
+        if not (folder / _PARTS).exists():  # what was begun has its room already, or a part of it
+            _need_room(folder, 2 * packed_bytes(dataset, split, shorter_side=shorter_side))
+        return _decode(dataset, samples, folder, shorter_side=shorter_side, work=work)
+
     settings = {"split": split, "shorter_side": shorter_side}
-    key = make_key("cache", {"dataset": dataset.fingerprint}, settings)
-    folder = root / f"{key}-{split}-{shorter_side}"
-    with _waiting(folder):
-        if not prepare_output(folder, "cache", key, overwrite=True):
-            samples = dataset.subset(split).samples
-            index = _decode(dataset, samples, folder, shorter_side=shorter_side, work=work)
-            write_table(folder / INDEX, index)
-            inputs = {"dataset": dataset.fingerprint}
-            counts = {"n_images": len(index), "n_failed": _n_failed(index)}
-            finish(folder, Manifest("cache", key, inputs, settings, counts, {}, versions()))
-            clear_parts(folder)
-            shutil.rmtree(folder / _PARTS, ignore_errors=True)
+    made_from = (dataset.fingerprint, settings)
+    folder = make_once(KIND, root, f"{split}-{shorter_side}", made_from, make)
+    shutil.rmtree(folder / _PARTS, ignore_errors=True)  # not before: a call that resumes joins them again
     return open_packed(folder)
+
+
+def _need_room(folder: Path, n_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise TrainingError(
+            f"{folder}: the cache of decoded images takes {n_bytes / _GIB:.1f} GiB while it is put together, "
+            f"and the disk has {free / _GIB:.1f} GiB left; make room, or give a smaller budget for caches, "
+            "so that images are decoded while models train"
+        )
 
 
 def open_packed(folder: Path) -> Packed:
@@ -132,25 +143,12 @@ def open_packed(folder: Path) -> Packed:
     Raises:
         ManifestError, TableError: it is not one, or damaged.
     """
-    read_manifest(folder, kind="cache")
+    read_manifest(folder, kind=KIND)
     table = read_table(folder / INDEX, INDEX_SCHEMA)
-    rows = table.to_pydict()
-    ok = np.array([status == "ok" for status in rows["status"]], dtype=bool)
-    sizes = np.array([rows["height"], rows["width"]], dtype=np.int64).reshape(2, -1).T[ok]
-    lengths = sizes.prod(axis=1) * 3
-    ids = tuple(image_id for image_id, fine in zip(rows["image_id"], ok, strict=True) if fine)
-    failed = {
-        image_id: reason
-        for image_id, reason, fine in zip(rows["image_id"], rows["error"], ok, strict=True)
-        if not fine
-    }
+    fields = listed(table)
+    lengths = fields["shapes"].prod(axis=1) * 3
     return Packed(
-        image_ids=ids,
-        labels=np.array(rows["label"], dtype=np.int64)[ok],
-        shapes=sizes,
-        keys=keys_of(ids),
-        failed=failed,
-        table=table,
+        **fields,
         _offsets=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
         _pixels=_map(folder / PIXELS, int(lengths.sum())),
     )
@@ -169,14 +167,12 @@ def _decode(
     dataset: Dataset, samples: Sequence[Sample], folder: Path, *, shorter_side: int, work: Work
 ) -> pa.Table:
     numbered = list(enumerate(samples))
-    if _total_bytes(dataset, samples) < _SERIAL_BYTES:
-        work = replace(work, workers=1)
     slim = replace(dataset, samples=())  # what worker processes are sent
     task = partial(_decode_part, dataset=slim, folder=folder, shorter_side=shorter_side)
     if not numbered:
         index = INDEX_SCHEMA.empty_table()
     else:
-        index = map_parts(task, numbered, folder, stage="decode", work=work)
+        index = map_parts(task, numbered, folder, stage="decode", work=few_workers(dataset, samples, work))
     _join(sorted((folder / _PARTS).glob("*.u8")), folder / PIXELS)
     return index
 
@@ -208,30 +204,3 @@ def _join(parts: Sequence[Path], target: Path) -> None:
             with path.open("rb") as part:
                 shutil.copyfileobj(part, whole, 1 << 20)
     temporary.replace(target)
-
-
-def _total_bytes(dataset: Dataset, samples: Sequence[Sample]) -> int:
-    total = 0
-    for sample in samples:
-        path = dataset.path(sample.image_id)
-        total += path.stat().st_size if path.is_file() else 0
-        if total >= _SERIAL_BYTES:
-            break
-    return total
-
-
-def _n_failed(index: pa.Table) -> int:
-    return sum(status == "failed" for status in index["status"].to_pylist())
-
-
-@contextmanager
-def _waiting(folder: Path) -> Iterator[None]:
-    """Hold a cache; another process that fills it is waited for, since both want the same."""
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(folder))
-                break
-            except BusyError:
-                time.sleep(_POLL_SECONDS)
-        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,16 +15,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sfumato.errors import TrainingError
-from sfumato.learn.fit import Training
+from sfumato.learn.training import Place, Training
 
 _MODEL = "model."
-_MOMENTUM = "momentum."
+_AVERAGE = "average."
+_OPTIMIZER = "optimizer."
+_CHANCE = "chance."
 _STATE = "state"
+
+Tensors = dict[str, torch.Tensor]
 
 
 def write_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's parameters and buffers, whole or not at all."""
-    _write(path, _tensors(model), {})
+    """Write a model's parameters and buffers, whole or not at all.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    _write(path, _stored(model.state_dict()), {})
 
 
 def read_weights(path: Path, model: nn.Module) -> None:
@@ -37,13 +46,20 @@ def read_weights(path: Path, model: nn.Module) -> None:
 
 
 def write_checkpoint(path: Path, training: Training, rows: list[dict[str, Any]]) -> None:
-    """Write weights, momentum, and the rows so far, in one file, so that they cannot disagree."""
-    tensors = {_MODEL + name: tensor for name, tensor in _tensors(training.model).items()}
-    for name, parameter in training.model.named_parameters():
-        momentum = training.optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[_MOMENTUM + name] = momentum.detach().cpu().contiguous()
-    _write(path, tensors, {_STATE: json.dumps({"epochs_done": training.epochs_done, "rows": rows})})
+    """Write all that a run needs to go on, and the rows so far, in one file, so that they cannot disagree.
+
+    Tensors: weights, their running mean, the optimizer's state, and the state of torch's generators in each
+    process. As JSON in the header: where the run is, the parts of a batch, the scale of float16, the rows.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    tensors = _stored(training.model.state_dict(), _MODEL) | _stored(training.average or {}, _AVERAGE)
+    tensors |= _stored(_optimizer_state(training), _OPTIMIZER)
+    tensors |= {f"{_CHANCE}{rank}": state for rank, state in enumerate(training.chance)}
+    scaler = training.scaler.state_dict() if training.scaler is not None else None
+    state = {"place": asdict(training.place), "parts": training.parts, "scaler": scaler, "rows": rows}
+    _write(path, tensors, {_STATE: json.dumps(state)})
 
 
 def read_checkpoint(path: Path, training: Training) -> list[dict[str, Any]]:
@@ -54,30 +70,61 @@ def read_checkpoint(path: Path, training: Training) -> list[dict[str, Any]]:
     """
     tensors, metadata = _read(path)
     _load(path, training.model, _below(tensors, _MODEL))
-    momenta = _below(tensors, _MOMENTUM)
-    for name, parameter in training.model.named_parameters():
-        if name in momenta:
-            # Filled in place, so that it has the parameter's device and memory format.
-            buffer = torch.empty_like(parameter).copy_(momenta[name])
-            training.optimizer.state[parameter]["momentum_buffer"] = buffer
+    if training.average is not None:
+        average = _below(tensors, _AVERAGE)
+        for name, kept in training.average.items():
+            kept.copy_(_need(path, average, name))
+    _set_optimizer_state(training, _below(tensors, _OPTIMIZER))
+    chance = _below(tensors, _CHANCE)
+    training.chance = [chance[str(rank)] for rank in range(len(chance))]
     try:
         state = json.loads(metadata[_STATE])
-        training.epochs_done = int(state["epochs_done"])
+        training.place = Place(**state["place"])
+        training.parts = int(state["parts"])
+        if training.scaler is not None and state["scaler"]:
+            training.scaler.load_state_dict(state["scaler"])
         rows: list[dict[str, Any]] = state["rows"]
     except (KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"{path}: damaged checkpoint ({error}); delete it to start anew") from error
     return rows
 
 
-def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def _optimizer_state(training: Training) -> Tensors:
+    """What the optimizer remembers of each parameter: "momentum_buffer.conv1.weight"."""
+    return {
+        f"{key}.{name}": value
+        for name, parameter in training.model.named_parameters()
+        for key, value in training.optimizer.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
 
 
-def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _set_optimizer_state(training: Training, tensors: Tensors) -> None:
+    parameters = dict(training.model.named_parameters())
+    for path, value in tensors.items():
+        key, _, name = path.partition(".")
+        parameter = parameters[name]
+        # Filled in place, so that it has the parameter's device and memory format; a count has no format.
+        whole = value.shape == parameter.shape
+        here = torch.empty_like(parameter).copy_(value) if whole else value.to(parameter.device)
+        training.optimizer.state[parameter][key] = here.detach()
+
+
+def _stored(tensors: Tensors, prefix: str = "") -> Tensors:
+    return {prefix + name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _below(tensors: Tensors, prefix: str) -> Tensors:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+def _need(path: Path, tensors: Tensors, name: str) -> torch.Tensor:
+    if name not in tensors:
+        raise TrainingError(f"{path}: damaged checkpoint (no '{name}'); delete it to start anew")
+    return tensors[name]
+
+
+def _write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     # Not through `write_atomic`: the file may be as large as memory, so it is not put together there.
     temporary = path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
     try:
@@ -93,6 +140,12 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed process had begun to write."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     """The process's file mode mask, which can only be read by setting it."""
     mask = os.umask(0o022)
@@ -100,7 +153,7 @@ def _umask() -> int:
     return mask
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
     if not path.is_file():
         raise TrainingError(f"{path}: no such file")
     try:
@@ -111,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise TrainingError(f"{path}: not a readable safetensors file ({error}); delete it") from error
 
 
-def _load(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def _load(path: Path, model: nn.Module, tensors: Tensors) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

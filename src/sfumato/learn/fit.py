@@ -2,162 +2,100 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn import functional
 
 from sfumato.errors import TrainingError
-from sfumato.learn.architectures import Preprocessing
-from sfumato.learn.cache import Packed
-from sfumato.learn.catalogue import build_model, find_model, need_image_size
 from sfumato.learn.chance import order, torch_seed
-from sfumato.learn.device import Runtime
-from sfumato.learn.recipes import Recipe
-from sfumato.learn.schedules import learning_rate
-from sfumato.learn.views import Windows, cut, one_thread_each, training_windows
+from sfumato.learn.inputs import Images, ahead, loading_for
+from sfumato.learn.schedules import learning_rate, training_size
+from sfumato.learn.steps import Steps, follow
+from sfumato.learn.training import Place, Training
+from sfumato.learn.views import one_thread_each, training_windows
 
-Made = TypeVar("Made")
+Row = dict[str, Any]
 
 _IDS_IN_MESSAGE = 5
-
-
-@dataclass
-class Training:
-    """A run in progress: what a checkpoint holds, and what it needs to go on.
-
-    Attributes:
-        model: on its device.
-        optimizer: over all its parameters.
-        peak_rate: initial or highest learning rate.
-        preprocessing: with the image size of this run.
-        runtime: device and number format.
-        epochs_done: epochs behind it.
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.SGD
-    peak_rate: float
-    preprocessing: Preprocessing
-    runtime: Runtime
-    epochs_done: int = 0
-
-
-def resolve(model_name: str, recipe: Recipe) -> tuple[Preprocessing, float]:
-    """What a recipe leaves to the architecture: preprocessing with the image size used, and learning rate.
-
-    Raises:
-        UnknownName, MissingExtra: as `find_model`.
-    """
-    architecture = find_model(model_name)
-    given = architecture.preprocessing
-    size = given.image_size if recipe.image_size is None else recipe.image_size
-    own_rate = architecture.learning_rate * recipe.rate_factor
-    rate = own_rate if recipe.learning_rate is None else recipe.learning_rate
-    return Preprocessing(size, given.mean, given.std), rate
-
-
-def start(model_name: str, n_categories: int, recipe: Recipe, *, seed: int, runtime: Runtime) -> Training:
-    """A new run; the first weights depend on model, number of categories and seed only.
-
-    Raises:
-        UnknownName, MissingExtra: as `find_model`.
-        TrainingError: the model takes no images of the recipe's size.
-    """
-    preprocessing, rate = resolve(model_name, recipe)
-    with torch.random.fork_rng():
-        torch.manual_seed(torch_seed(seed, -1))
-        model = build_model(model_name, n_categories)
-    need_image_size(model, model_name, preprocessing.image_size)
-    model = place(model, runtime)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-        fused=runtime.device != "mps",  # one pass over the weights instead of several
-    )
-    return Training(model, optimizer, rate, preprocessing, runtime)
-
-
-def place(model: nn.Module, runtime: Runtime) -> nn.Module:
-    """The model on its device, in its memory format."""
-    placed: nn.Module = model.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-    return placed
+_MASK = (1 << 63) - 1
 
 
 def fit(
     training: Training,
-    images: Packed,
-    recipe: Recipe,
+    images: Images,
     *,
-    seed: int,
     on_batch: Callable[[int], None] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Train on from where a run is; yields one row an epoch, after which `training` may be saved.
+    pause: Callable[[], bool] | None = None,
+) -> Iterator[Row | None]:
+    """Train on from where a run is; yields one row an epoch, and None at pauses; then it may be saved.
 
-    Order and crops of epoch k depend on seed, k and image ids only. On a CPU, a run that goes on from a
-    checkpoint gives the same bits as an unbroken one with the same number of threads. (Except where a model
-    shrinks its images to one pixel and then strides: oneDNN 3's bf16 gradient is not repeatable there.)
+    Order and crops of epoch k depend on seed, k and image ids only, and so does what an epoch consists of:
+    each batch is split over the processes, however many there are. On a CPU, a run that goes on from a
+    checkpoint gives the same bits as an unbroken one with the same numbers of threads and processes. (Except
+    where a model shrinks its images to one pixel and then strides: oneDNN 3's bf16 gradient is not repeatable
+    there.)
 
     Args:
         training: changed in place.
         images: the training split.
-        recipe: settings.
-        seed: of order, crops and dropout.
         on_batch: called after each batch with the number of images done in all epochs.
+        pause: asked before each step whether to pause after it; the answer of any process counts for all.
+            On a GPU one more step may be taken first.
 
     Yields:
         epoch (from 1), train_loss (mean over images), train_accuracy (on the views trained on), learning_rate
-        (of the last step), n_images, seconds, images_per_second, waiting_share (of the time that the model
-        waited for images).
+        (of the last step), image_size (of the views), parts (that a batch is worked through in), n_images,
+        seconds, images_per_second, waiting_share (of the time that the model waited for images).
 
     Raises:
-        TrainingError: the loss is not finite; names epoch and first images of the batch.
+        TrainingError: the loss is not finite (names epoch and first images of the batch); out of memory with
+            two images at once; batches too small for the number of processes.
     """
-    for epoch in range(training.epochs_done, recipe.epochs):
-        begun = time.perf_counter()
-        plan = _EpochPlan(images, recipe, seed=seed, epoch=epoch, size=training.preprocessing.image_size)
-        with one_thread_each(), torch.random.fork_rng():
-            torch.manual_seed(torch_seed(seed, epoch))
-            row = _epoch(training, plan, on_batch=on_batch or _ignore)
-        training.epochs_done = epoch + 1
-        seconds = time.perf_counter() - begun
-        waited = row.pop("waited") / seconds
-        yield {
-            **row,
-            "n_images": len(images),
-            "seconds": seconds,
-            "images_per_second": len(images) / seconds,
-            "waiting_share": waited,
-        }
+    while training.place.epoch < training.config.recipe.epochs:
+        stretch = _Stretch(training, images, on_batch or _ignore, pause or _never)
+        with one_thread_each(), training.runtime.own_chance():
+            row = stretch.run()
+        yield row
 
 
 def _ignore(done: int) -> None:
     """Report nothing."""
 
 
+def _never() -> bool:
+    return False
+
+
 class _EpochPlan:
     """The batches of one epoch, made on demand: rows, windows, pixels."""
 
-    def __init__(self, images: Packed, recipe: Recipe, *, seed: int, epoch: int, size: int) -> None:
-        self.images, self.recipe, self.seed, self.epoch, self.size = images, recipe, seed, epoch, size
-        self.batches = split_evenly(order(images.keys, seed, epoch), recipe.batch_size)
+    def __init__(self, training: Training, images: Images) -> None:
+        recipe, given = training.config.recipe, training.preprocessing
+        self.images, self.seed, self.epoch = images, training.config.seed, training.place.epoch
+        self.recipe = replace(recipe, image_size=given.image_size, resize_ratio=given.resize_ratio)
+        self.size = training_size(recipe, given.image_size, epoch=self.epoch)
+        self.batches = split_evenly(order(images.keys, self.seed, self.epoch), recipe.batch_size)
+        self.world = training.world
+        self.loading = loading_for(training.runtime.device)
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """This process's share of a batch."""
+        return np.array_split(self.batches[number], self.world.size)[self.world.rank]
 
     def pixels(self, number: int) -> NDArray[np.uint8]:
-        rows, images = self.batches[number], self.images
+        """The views of this process's share."""
+        rows, images = self.rows(number), self.images
         windows, mirrored = training_windows(
             images.shapes[rows], self.recipe, images.keys[rows], seed=self.seed, epoch=self.epoch
         )
-        return batch_of(images, rows, windows, size=self.size, mirrored=mirrored)
+        return images.batch(rows, windows, size=self.size, mirrored=mirrored, threads=self.loading.threads)
 
 
 def split_evenly(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
@@ -171,97 +109,124 @@ def split_evenly(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.in
     return np.array_split(rows, max(1, count))
 
 
-def batch_of(
-    images: Packed,
-    rows: NDArray[np.int64],
-    windows: Windows,
-    *,
-    size: int,
-    mirrored: NDArray[np.bool_] | None = None,
-) -> NDArray[np.uint8]:
-    """Squares for n rows of the cache, (n, size, size, 3) uint8; the other arrays go with the rows."""
-    batch = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-    flips = np.zeros(len(rows), dtype=bool) if mirrored is None else mirrored
-    for square, row, window, flip in zip(batch, rows, windows, flips, strict=True):
-        view = cut(images.image(row), window, size)
-        square[:] = view[:, ::-1] if flip else view
-    return batch
+class _Stretch:
+    """An epoch, or what of it lies between two pauses."""
+
+    def __init__(
+        self,
+        training: Training,
+        images: Images,
+        on_batch: Callable[[int], None],
+        pause: Callable[[], bool],
+    ) -> None:
+        self.training, self.on_batch, self.pause = training, on_batch, pause
+        self.plan = _EpochPlan(training, images)
+        self.steps = Steps(training)
+        self.labels = torch.from_numpy(images.labels)
+        self.n_batches = len(self.plan.batches)
+        self.unread: deque[torch.Tensor] = deque()
+
+    def run(self) -> Row | None:
+        """Train to the next pause, which gives None, or to the end of the epoch, which gives its row."""
+        place, begun = self.training.place, time.perf_counter()
+        _need_batches(self.plan)
+        self._begin()
+        for number, pixels in self._pixels():
+            self.unread.append(self._step(number, pixels))
+            if self._read(self.training.runtime.unread) and number + 1 < self.n_batches:
+                break
+        self._read(0)
+        place.seconds += time.perf_counter() - begun
+        if place.batch < self.n_batches:
+            self.training.chance = self.training.world.gather(self.training.runtime.chance())
+            return None
+        self.training.place, self.training.chance = Place(epoch=place.epoch + 1), []
+        return self._row(place)
+
+    def _begin(self) -> None:
+        """Chance as it was at the pause, or as it is at the start of an epoch; each process has its own."""
+        training, rank = self.training, self.training.world.rank
+        training.model.train()
+        torch.manual_seed((torch_seed(self.plan.seed, self.plan.epoch) + rank) & _MASK)
+        if rank < len(training.chance):
+            training.runtime.set_chance(training.chance[rank])
+
+    def _pixels(self) -> Iterator[tuple[int, torch.Tensor]]:
+        place, stage = self.training.place, self.steps.normalise.stage
+        made = ahead(
+            lambda number: stage(self.plan.pixels(number)),
+            self.n_batches,
+            first=place.batch,
+            loading=self.plan.loading,
+        )
+        for number, (pixels, waited) in enumerate(made, start=place.batch):
+            place.waited += waited
+            yield number, pixels
+
+    def _step(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
+        step = self.plan.epoch * self.n_batches + number
+        figures = self.steps.take(
+            pixels,
+            self.labels[torch.from_numpy(self.plan.rows(number))],
+            rate=self._rate(number),
+            n_batch=len(self.plan.batches[number]),
+            pause=self.pause(),
+        )
+        follow(self.training, step)
+        return figures
+
+    def _rate(self, number: int) -> float:
+        step = self.plan.epoch * self.n_batches + number
+        training = self.training
+        return learning_rate(
+            training.config.recipe, training.peak_rate, step=step, steps_per_epoch=self.n_batches
+        )
+
+    def _read(self, left: int) -> bool:
+        """Read figures of steps until so many are left; whether one of them asked for a pause."""
+        pause = False
+        while len(self.unread) > left:
+            loss, right, asked = self.unread.popleft().tolist()
+            pause |= asked > 0
+            self._note(loss, int(right))
+        return pause
+
+    def _note(self, loss: float, right: int) -> None:
+        place = self.training.place
+        rows = self.plan.batches[place.batch]
+        if not math.isfinite(loss):
+            raise TrainingError(_diverged(self.plan, rows, rate=self._rate(place.batch)))
+        place.loss_sum += loss * len(rows)
+        place.n_right += right
+        place.n_images += len(rows)
+        place.batch += 1
+        self.on_batch(self.plan.epoch * len(self.plan.images) + place.n_images)
+
+    def _row(self, place: Place) -> Row:
+        return {
+            "epoch": place.epoch + 1,
+            "train_loss": place.loss_sum / place.n_images,
+            "train_accuracy": place.n_right / place.n_images,
+            "learning_rate": self._rate(self.n_batches - 1),
+            "image_size": self.plan.size,
+            "parts": self.training.parts,
+            "n_images": place.n_images,
+            "seconds": place.seconds,
+            "images_per_second": place.n_images / place.seconds,
+            "waiting_share": place.waited / place.seconds,
+        }
 
 
-def ahead(make: Callable[[int], Made], count: int) -> Iterator[tuple[Made, float]]:
-    """make(0), make(1), … each made in a thread while the last is worked on; with the seconds waited."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sfumato-views") as pool:
-        coming = pool.submit(make, 0)
-        for number in range(count):
-            begun = time.perf_counter()
-            made = coming.result()
-            waited = time.perf_counter() - begun
-            if number + 1 < count:
-                coming = pool.submit(make, number + 1)
-            yield made, waited
+def _need_batches(plan: _EpochPlan) -> None:
+    smallest, size = min(map(len, plan.batches)), plan.world.size
+    if size > 1 and smallest < 2 * size:
+        raise TrainingError(
+            f"batches of {smallest} images are too small for {size} processes, each of which needs 2; "
+            "use larger batches or fewer processes"
+        )
 
 
-class Normalise:
-    """Pixels (n, h, w, 3) uint8 to model input (n, 3, h, w) float32 on the device."""
-
-    def __init__(self, preprocessing: Preprocessing, runtime: Runtime) -> None:
-        shape = (1, 3, 1, 1)
-        self.runtime = runtime
-        self.mean = 255 * torch.tensor(preprocessing.mean, device=runtime.device).view(shape)
-        self.std = 255 * torch.tensor(preprocessing.std, device=runtime.device).view(shape)
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """See the class."""
-        on_device = torch.from_numpy(pixels).to(self.runtime.device)
-        # Pixels lie with the channels last already, so this only renames the axes.
-        images = (on_device.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return images.contiguous(memory_format=self.runtime.memory_format)
-
-
-def _epoch(training: Training, plan: _EpochPlan, *, on_batch: Callable[[int], None]) -> dict[str, Any]:
-    training.model.train()
-    normalise = Normalise(training.preprocessing, training.runtime)
-    labels = torch.from_numpy(plan.images.labels)
-    n_batches, n_images = len(plan.batches), len(plan.images)
-    loss_sum, n_right, waited, done = 0.0, 0, 0.0, 0
-    rate = training.peak_rate
-    for number, (pixels, seconds) in enumerate(ahead(plan.pixels, n_batches)):
-        rows = plan.batches[number]
-        step = plan.epoch * n_batches + number
-        rate = learning_rate(plan.recipe, training.peak_rate, step=step, steps_per_epoch=n_batches)
-        target = labels[torch.from_numpy(rows)].to(training.runtime.device)
-        loss, right = _step(training, normalise(pixels), target, rate=rate, recipe=plan.recipe)
-        if not np.isfinite(loss):
-            raise TrainingError(_diverged(plan, rows, rate=rate))
-        loss_sum, n_right = loss_sum + loss * len(rows), n_right + right
-        waited, done = waited + seconds, done + len(rows)
-        on_batch(plan.epoch * n_images + done)
-    return {
-        "epoch": plan.epoch + 1,
-        "train_loss": loss_sum / n_images,
-        "train_accuracy": n_right / n_images,
-        "learning_rate": rate,
-        "waited": waited,
-    }
-
-
-def _step(
-    training: Training, images: torch.Tensor, target: torch.Tensor, *, rate: float, recipe: Recipe
-) -> tuple[float, int]:
-    """One optimizer step; the loss and the number of images that were right."""
-    for group in training.optimizer.param_groups:
-        group["lr"] = rate
-    with training.runtime.autocast():
-        scores = training.model(images)
-    scores = scores.float()
-    loss = functional.cross_entropy(scores, target, label_smoothing=recipe.label_smoothing)
-    training.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    training.optimizer.step()
-    return float(loss.detach()), int((scores.argmax(dim=1) == target).sum())
-
-
-def _diverged(plan: _EpochPlan, rows: Sequence[int] | NDArray[np.int64], *, rate: float) -> str:
+def _diverged(plan: _EpochPlan, rows: NDArray[np.int64], *, rate: float) -> str:
     ids = ", ".join(plan.images.image_ids[row] for row in rows[:_IDS_IN_MESSAGE])
     return (
         f"the loss is not a finite number in epoch {plan.epoch + 1} at learning rate {rate:g}; "

@@ -51,6 +51,18 @@ def import_torchvision() -> ModuleType:
     return import_module("torchvision")
 
 
+def import_timm() -> ModuleType:
+    """The module timm, which imports torchvision.
+
+    Raises:
+        MissingExtra: torch, torchvision or timm is not installed.
+    """
+    if find_spec("timm") is None:
+        raise MissingExtra("timm", "a model of timm")
+    import_torchvision()
+    return import_module("timm")
+
+
 def _load_operators(package: Path) -> bool:
     torch: Any = import_torch()
     if hasattr(torch.ops.torchvision, "nms"):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.data import Dataset
 from sfumato.engines import Work
-from sfumato.errors import DatasetError
-from sfumato.learn.cache import Packed, pack, packed_side
+from sfumato.errors import DatasetError, ManifestError
+from sfumato.learn.config import RunConfig as RunConfig
+from sfumato.learn.config import config_from
+from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
 from sfumato.learn.operators import import_torch, import_torchvision
-from sfumato.learn.recipes import SMALL, Recipe, recipe_from
+from sfumato.progress import silent
 from sfumato.records import (
     Manifest,
     finish,
@@ -27,48 +33,40 @@ from sfumato.records import (
 )
 
 if TYPE_CHECKING:
-    from sfumato.learn.fit import Training
+    from sfumato.learn.training import Training
 
 KIND = "run"
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "model.safetensors"
+BEST = "best.safetensors"
+
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """What is trained how.
-
-    Attributes:
-        model: a name that `find_model` knows.
-        recipe: every setting.
-        seed: of first weights, order, crops and dropout.
-        device: "auto", "cpu", "cuda" or "mps"; not part of what a run is.
-    """
-
-    model: str
-    recipe: Recipe = SMALL
-    seed: int = 0
-    device: str = "auto"
-
-    def settings(self, arm: str) -> dict[str, Any]:
-        """What the key of a run depends on, beside its images."""
-        return {"model": self.model, "seed": self.seed, "arm": arm, "recipe": self.recipe.settings()}
-
-
-def train(
-    dataset: Dataset, config: RunConfig, out: Path, *, cache: Path | None = None, work: Work = Work()
+def train(  # noqa: PLR0913 -- the options of a command; the last two change no key
+    dataset: Dataset,
+    config: RunConfig,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    budget: int = DEFAULT_BUDGET,
+    work: Work = Work(),
 ) -> Path:
     """Train one model on the "train" split of a data set.
 
-    A finished run with the same settings is left as it is, an unfinished one goes on after its last epoch.
+    A finished run with the same settings is left as it is, an unfinished one goes on from its last
+    checkpoint. Processes that `torchrun` started train one model together: all call this with the same
+    arguments, on a folder that all of them see.
 
     Args:
         dataset: original or variant.
         config: what is trained how.
         out: the run's folder.
         cache: folder for decoded images, shared by runs; default ".cache" beside the run's folder.
+        budget: bytes that decoded images may take there; where they would take more, they are decoded while
+            the model trains. See `sfumato.learn.inputs.prepare_images`.
         work: workers for decoding, progress ("train", in images over all epochs), overwrite.
 
     Returns:
@@ -78,30 +76,35 @@ def train(
         MissingExtra: torch is not installed.
         DatasetError: fewer than two categories, no split to train or evaluate on, an unlabelled image, or a
             category without a readable image to train on.
-        UnknownName, UsageError: model or device.
+        UnknownName, UsageError: model, device, precision, or pretrained weights.
         OutputExists: `out` was made from something else.
         BusyError: another process works there.
-        TrainingError: the model does not take the image size, or the loss is not finite.
+        TrainingError: the model does not take the image size, the loss is not finite, memory runs out with
+            two images at once, the checkpoint is damaged, an image was changed meanwhile, or the disk has no
+            room for the cache.
     """
     import_torch()
     check_labels(dataset, "train")
-    key = make_key(KIND, {"dataset": dataset.fingerprint}, config.settings(dataset.arm))
+    settings = config.settings(dataset.arm)
+    key = make_key(KIND, {"dataset": dataset.fingerprint}, settings)
     if is_done(out, key):
         return out
     training = _start(dataset, config)
-    with locked(out):
-        if not prepare_output(out, KIND, key, overwrite=work.overwrite):
-            side = packed_side(training.preprocessing.image_size, config.recipe.resize_ratio)
-            root = out.parent / ".cache" if cache is None else cache
-            images = pack(dataset, "train", shorter_side=side, root=root, work=work)
-            _need_examples(dataset, images)
-            facts = _facts(dataset, config, training)
-            write_json(out / CONFIG, {**facts, "recipe": config.recipe.settings()})
-            rows = _train(training, images, config, out, work=work)
-            counts = {"n_images": len(images), "n_failed": len(images.failed), "epochs": len(rows)}
-            inputs, settings = {"dataset": dataset.fingerprint}, config.settings(dataset.arm)
-            finish(out, Manifest(KIND, key, inputs, settings, counts, facts, versions()))
-            (out / CHECKPOINT).unlink(missing_ok=True)
+    world = training.world
+    if not world.main:
+        work = replace(work, progress=silent)
+    with ExitStack() as held:
+
+        def claim() -> bool:
+            held.enter_context(locked(out))
+            return prepare_output(out, KIND, key, overwrite=work.overwrite)
+
+        if not world.share(claim):
+            run = _Run(training, dataset, out, (cache or out.parent / ".cache", budget), work)
+            counts, facts = run.train()
+            inputs = {"dataset": dataset.fingerprint}
+            manifest = Manifest(KIND, key, inputs, settings, counts, facts, versions())
+            world.share(partial(_close, out, manifest))
     return out
 
 
@@ -124,15 +127,28 @@ def read_config(run: Path) -> RunConfig:
     Raises:
         ManifestError: the folder is no finished run.
     """
-    settings = read_manifest(run, kind=KIND).settings
-    return RunConfig(settings["model"], recipe_from(settings["recipe"]), settings["seed"])
+    return config_from(dict(read_manifest(run, kind=KIND).settings))
+
+
+def read_rows(run: Path) -> list[Row]:
+    """The rows of a run, one an epoch; see `sfumato.learn.fit.fit` for what is in them.
+
+    Raises:
+        ManifestError: there are none, or the file is damaged.
+    """
+    path = run / METRICS
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path}: cannot be read ({error}); train the run anew") from error
 
 
 def check_labels(dataset: Dataset, split: str) -> None:
     """Check that a split can be learned from or scored.
 
     Raises:
-        DatasetError: fewer than two categories, no such pair of splits, or an unlabelled image.
+        DatasetError: fewer than two categories, no such pair of splits, or an image without a label or with
+            one beyond the categories.
     """
     dataset.need_categories()
     samples = dataset.subset(split).samples
@@ -140,49 +156,174 @@ def check_labels(dataset: Dataset, split: str) -> None:
         _ = dataset.evaluation_split  # says which splits are missing
         raise DatasetError(f"{dataset.root}: no image in the split '{split}'")
     for sample in samples:
-        if not 0 <= sample.label < len(dataset.categories):
+        if sample.label < 0:
             raise DatasetError(f"{dataset.root}: '{sample.image_id}' has no label; put it into a category")
+        if sample.label >= len(dataset.categories):
+            raise DatasetError(
+                f"{dataset.root}: '{sample.image_id}' has label {sample.label}, but there are "
+                f"{len(dataset.categories)} categories, the first with label 0; correct its table"
+            )
 
 
 def _start(dataset: Dataset, config: RunConfig) -> Training:
     from sfumato.learn.device import choose_runtime
-    from sfumato.learn.fit import start
+    from sfumato.learn.training import start
 
-    runtime = choose_runtime(config.device)
-    return start(config.model, len(dataset.categories), config.recipe, seed=config.seed, runtime=runtime)
-
-
-def _train(
-    training: Training, images: Packed, config: RunConfig, out: Path, *, work: Work
-) -> list[dict[str, Any]]:
-    """Train to the end, leaving a checkpoint and the rows so far after each epoch."""
-    from sfumato.learn.checkpoint import read_checkpoint, write_checkpoint, write_weights
-    from sfumato.learn.fit import fit
-
-    total = config.recipe.epochs * len(images)
-    checkpoint = out / CHECKPOINT
-    rows = read_checkpoint(checkpoint, training) if checkpoint.is_file() else []
-    work.progress("train", training.epochs_done * len(images), total)
-    for row in fit(
-        training,
-        images,
-        config.recipe,
-        seed=config.seed,
-        on_batch=lambda done: work.progress("train", done, total),
-    ):
-        rows.append(row)
-        write_checkpoint(checkpoint, training, rows)
-        _write_rows(out / METRICS, rows)
-    _write_rows(out / METRICS, rows)
-    write_weights(out / WEIGHTS, training.model)
-    return rows
+    runtime = choose_runtime(config.device, config.precision, compiled=config.compile)
+    return start(config, len(dataset.categories), runtime=runtime)
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+def _close(out: Path, manifest: Manifest) -> None:
+    finish(out, manifest)
+    (out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _need_examples(dataset: Dataset, images: Packed) -> None:
+class _Run:
+    """A run on its way: what is trained on what, and where it is written."""
+
+    def __init__(
+        self, training: Training, dataset: Dataset, out: Path, cache: tuple[Path, int], work: Work
+    ) -> None:
+        self.training, self.config, self.dataset = training, training.config, dataset
+        self.out, self.work = out, work
+        self.cache, self.budget = cache
+        self.rows: list[Row] = []
+
+    def train(self) -> tuple[dict[str, int], dict[str, Any]]:
+        """Train to the end; counts and facts for the manifest."""
+        from sfumato.learn.checkpoint import write_weights
+
+        self._resume()
+        images = self._images_together("train")
+        _need_examples(self.dataset, images)
+        if self.training.world.main:
+            write_json(self.out / CONFIG, {**self._facts(), "recipe": self.config.recipe.settings()})
+        self._epochs(images)
+        if self.training.world.main:
+            self._write_rows()
+            write_weights(self.out / WEIGHTS, self.training.result())
+        counts = {"n_images": len(images), "n_failed": len(images.failed), "epochs": len(self.rows)}
+        return counts, {**self._facts(), "images": images.way}
+
+    def _resume(self) -> None:
+        from sfumato.learn.checkpoint import read_checkpoint, sweep
+
+        if (self.out / CHECKPOINT).is_file():
+            self.rows = read_checkpoint(self.out / CHECKPOINT, self.training)
+        if self.training.world.main:
+            sweep(self.out)
+
+    def _images_together(self, split: str) -> Images:
+        """The images in every process; process 0 prepares them for all."""
+        prepared: list[Images] = []
+        self.training.world.share(lambda: prepared.append(self._images(split)))
+        return prepared[0] if prepared else self._images(split)
+
+    def _images(self, split: str) -> Images:
+        given = self.training.preprocessing
+        return prepare_images(
+            self.dataset,
+            split,
+            image_size=given.image_size,
+            resize_ratio=given.resize_ratio,
+            root=self.cache,
+            budget=self.budget,
+            work=self.work,
+        )
+
+    def _epochs(self, images: Images) -> None:
+        """Train, leaving a checkpoint and the rows so far after each epoch, and a checkpoint now and then."""
+        from sfumato.learn.checkpoint import write_checkpoint
+        from sfumato.learn.fit import fit
+
+        validate = self._validation()
+        due = _Due(self.config.checkpoint_seconds)
+        report = self._report(self.config.recipe.epochs * len(images))
+        report(self.training.place.epoch * len(images) + self.training.place.n_images)
+        for row in fit(self.training, images, on_batch=report, pause=due):
+            if row is not None:
+                self.rows.append({**row, **validate(row["epoch"])})
+            if self.training.world.main:
+                write_checkpoint(self.out / CHECKPOINT, self.training, self.rows)
+                self._write_rows()
+            due.begin()
+
+    def _report(self, total: int) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            parts, asked = self.training.parts, self.config.recipe.accumulate
+            stage = "train" if parts == asked else f"train (batches in {parts} parts: out of memory)"
+            self.work.progress(stage, done, total)
+
+        return report
+
+    def _validation(self) -> Callable[[int], Row]:
+        """What measures the accuracy after an epoch, where that is due, and keeps the best weights."""
+        every, epochs = self.config.validate_every, self.config.recipe.epochs
+        if every == 0 or not self.training.world.main:
+            return _no_row
+        from sfumato.learn.checkpoint import write_weights
+        from sfumato.learn.validate import accuracy
+
+        images = self._images(self.dataset.evaluation_split)
+
+        def validate(epoch: int) -> Row:
+            if epoch % every and epoch != epochs:
+                return {}
+            reached = accuracy(self.training, images)
+            before = [row["val_accuracy"] for row in self.rows if "val_accuracy" in row]
+            if reached > max(before, default=-1.0):
+                write_weights(self.out / BEST, self.training.result())
+            return {"val_accuracy": reached}
+
+        return validate
+
+    def _write_rows(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomic(self.out / METRICS, text.encode())
+
+    def _facts(self) -> dict[str, Any]:
+        training, given = self.training, self.training.preprocessing
+        return {
+            "model": self.config.model,
+            "seed": self.config.seed,
+            "arm": self.dataset.arm,
+            "recipe": self.config.recipe.describe(),
+            "categories": list(self.dataset.categories),
+            "image_size": given.image_size,
+            "resize_ratio": given.resize_ratio,
+            "mean": list(given.mean),
+            "std": list(given.std),
+            "learning_rate": training.peak_rate,
+            "start": training.start,
+            "n_parameters": sum(parameter.numel() for parameter in training.model.parameters()),
+            "device": training.runtime.device,
+            "precision": training.runtime.precision,
+            "channels_last": training.runtime.channels_last,
+            "compiled": training.runtime.compiled,
+            "processes": training.world.size,
+            "parts": training.parts,
+        }
+
+
+def _no_row(epoch: int) -> Row:  # noqa: ARG001
+    return {}
+
+
+class _Due:
+    """Says when so many seconds have gone by since `begin`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begin()
+
+    def begin(self) -> None:
+        self.since = time.monotonic()
+
+    def __call__(self) -> bool:
+        return time.monotonic() - self.since >= self.seconds
+
+
+def _need_examples(dataset: Dataset, images: Images) -> None:
     present = set(images.labels.tolist())
     empty = [name for label, name in enumerate(dataset.categories) if label not in present]
     if empty:
@@ -190,22 +331,3 @@ def _need_examples(dataset: Dataset, images: Packed) -> None:
             f"{dataset.root}: no readable image to train on in {len(empty)} categor"
             f"{'y' if len(empty) == 1 else 'ies'} ({', '.join(empty[:5])}); add images or remove the folder"
         )
-
-
-def _facts(dataset: Dataset, config: RunConfig, training: Training) -> dict[str, Any]:
-    preprocessing = training.preprocessing
-    return {
-        "model": config.model,
-        "seed": config.seed,
-        "arm": dataset.arm,
-        "recipe": config.recipe.describe(),
-        "categories": list(dataset.categories),
-        "image_size": preprocessing.image_size,
-        "mean": list(preprocessing.mean),
-        "std": list(preprocessing.std),
-        "learning_rate": training.peak_rate,
-        "n_parameters": sum(parameter.numel() for parameter in training.model.parameters()),
-        "device": training.runtime.device,
-        "precision": training.runtime.precision,
-        "channels_last": training.runtime.channels_last,
-    }

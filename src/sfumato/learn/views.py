@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import cv2
@@ -81,7 +82,7 @@ def _fallback(shapes: NDArray[np.int64]) -> Windows:
     return np.stack([x0, y0, x0 + wide, y0 + high], axis=1)
 
 
-def cut(image: Pixels, window: Sequence[int], size: int) -> Pixels:
+def cut(image: Pixels, window: Sequence[int] | NDArray[np.int64], size: int) -> Pixels:
     """A part of a picture as (size, size, 3); beyond the borders the picture is reflected.
 
     Shrinking averages areas, so nothing is aliased; growing is bilinear.
@@ -111,14 +112,55 @@ def _reflected(start: int, end: int, length: int) -> NDArray[np.int64]:
     return np.asarray(np.minimum(folded, period - folded), dtype=np.int64)
 
 
-def shrink(image: Pixels, shorter_side: int) -> Pixels:
-    """The picture with its shorter side reduced to this many pixels; a smaller one stays as it is."""
-    height, width = image.shape[:2]
+def shrunk_size(height: int, width: int, shorter_side: int) -> tuple[int, int]:
+    """Height and width that `shrink` gives a picture of this size, in pixels."""
     ratio = shorter_side / min(height, width)
     if ratio >= 1:
+        return height, width
+    return max(shorter_side, round(height * ratio)), max(shorter_side, round(width * ratio))
+
+
+def shrink(image: Pixels, shorter_side: int) -> Pixels:
+    """The picture with its shorter side reduced to this many pixels; a smaller one stays as it is."""
+    height, width = shrunk_size(image.shape[0], image.shape[1], shorter_side)
+    if (height, width) == image.shape[:2]:
         return image
-    size = (max(shorter_side, round(width * ratio)), max(shorter_side, round(height * ratio)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def squares(
+    view: Callable[[int], Pixels],
+    shape: tuple[int, int],
+    *,
+    mirrored: NDArray[np.bool_] | None = None,
+    threads: int = 1,
+) -> NDArray[np.uint8]:
+    """Put views together as one batch.
+
+    Args:
+        view: gives square number 0 to n - 1, (size, size, 3); called in any order, in several threads.
+        shape: n and size.
+        mirrored: which squares are turned left to right, (n,); none by default.
+        threads: that share the work; they change no bit.
+
+    Returns:
+        (n, size, size, 3) uint8.
+    """
+    count, size = shape
+    batch = np.empty((count, size, size, 3), dtype=np.uint8)
+
+    def fill(first: int) -> None:
+        for at in range(first, count, threads):
+            square = view(at)
+            batch[at] = square if mirrored is None or not mirrored[at] else square[:, ::-1]
+
+    if threads == 1:
+        fill(0)
+        return batch
+    with ThreadPoolExecutor(threads, thread_name_prefix="sfumato-views") as pool:
+        for done in [pool.submit(fill, first) for first in range(threads)]:
+            done.result()
+    return batch
 
 
 @contextmanager

@@ -1,0 +1,76 @@
+"""What is trained how: the settings of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sfumato.learn.recipes import RECIPES, Recipe, recipe_from
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is trained how.
+
+    Device, `compile` and `checkpoint_seconds` say how it is computed, not what: they are recorded, but are no
+    part of what a run is.
+
+    Attributes:
+        model: a name that `find_model` knows.
+        recipe: every setting.
+        seed: of first weights, order, crops and dropout.
+        device: "auto", "cpu", "cuda" or "mps".
+        weights: what to start from instead of random weights: a file, the folder of a run, or a name; see
+            `sfumato.learn.pretrained.load_start`. A file counts by its content.
+        precision: "auto" (bf16 where the processor computes in it, else fp32), "fp32", "bf16", or "fp16".
+        validate_every: measure the accuracy on the evaluation split after each so many epochs and after the
+            last, and keep the weights of the best in `best.safetensors`; 0 never. A look at how a run is
+            going: evaluation, and so every comparison, uses the last epoch, since a best one is chosen on
+            the images that it is scored on.
+        compile: translate the model with `torch.compile` first.
+        checkpoint_seconds: time after which a checkpoint is due in the middle of an epoch.
+    """
+
+    model: str
+    recipe: Recipe = RECIPES["small"]
+    seed: int = 0
+    device: str = "auto"
+    weights: str | None = None
+    precision: str = "auto"
+    validate_every: int = 0
+    compile: bool = False
+    checkpoint_seconds: float = 600.0
+
+    def settings(self, arm: str) -> dict[str, Any]:
+        """What the key of a run depends on, beside its images."""
+        return {
+            "model": self.model,
+            "seed": self.seed,
+            "arm": arm,
+            "recipe": self.recipe.settings(),
+            "weights": _identity(self.weights),
+            "precision": self.precision,
+            "validate_every": self.validate_every,
+        }
+
+
+def config_from(settings: dict[str, Any]) -> RunConfig:
+    """The config whose settings these are; where a file of weights lay is not in them, only its name."""
+    start = settings["weights"]
+    return RunConfig(
+        settings["model"],
+        recipe_from(settings["recipe"]),
+        settings["seed"],
+        weights=start and ":".join(filter(None, (start["source"], start["name"]))),
+        precision=settings["precision"],
+        validate_every=settings["validate_every"],
+    )
+
+
+def _identity(weights: str | None) -> dict[str, str] | None:
+    """A name as it is, a file by the hash of its content, wherever it lies."""
+    if weights is None:
+        return None
+    from sfumato.learn.pretrained import describe_start
+
+    return describe_start(weights)

@@ -1,0 +1,151 @@
+"""One step of the optimizer: gradients over a batch, in parts and in several processes where need be.
+
+The step is that of the whole batch, whatever the number of parts and processes: each part's loss weighs as
+much as its share of the images, and gradients are added up. One thing differs: batch normalisation takes its
+statistics over what is worked on at once, a part in a process. Its running statistics are the mean over the
+processes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from sfumato.errors import TrainingError
+from sfumato.learn.device import Normalise, is_out_of_memory
+from sfumato.learn.training import Training
+
+_FEWEST = 2
+"""Images worked on at once, at least: normalisation over a batch cannot work with one."""
+
+
+class Steps:
+    """Takes steps of one run."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.normalise = Normalise(training.preprocessing, training.runtime)
+
+    def take(
+        self, pixels: torch.Tensor, labels: torch.Tensor, *, rate: float, n_batch: int, pause: bool
+    ) -> torch.Tensor:
+        """Take a step; the result is on the device, so that nobody need wait for it.
+
+        Args:
+            pixels: this process's images of the batch, (n, size, size, 3) uint8, staged.
+            labels: theirs, (n,).
+            rate: learning rate.
+            n_batch: images of the batch in all processes.
+            pause: passed through: the third number is above 0 where any process asks for a pause.
+
+        Returns:
+            Mean loss over the batch, number of images that were right, and whether to pause, (3,) float32.
+
+        Raises:
+            TrainingError: out of memory with two images at once.
+        """
+        training = self.training
+        for group in training.optimizer.param_groups:
+            group["lr"] = rate
+        on_device = (
+            pixels.to(training.runtime.device, non_blocking=True),
+            labels.to(training.runtime.device, non_blocking=True),
+        )
+        loss, right = self._gradients(*on_device, n_batch=n_batch)
+        figures = torch.stack([loss, right.float(), torch.full_like(loss, float(pause))])
+        if training.world.size > 1:
+            _add_up(training, figures)
+        self._update()
+        return figures
+
+    def _gradients(
+        self, pixels: torch.Tensor, labels: torch.Tensor, *, n_batch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of this process's images; where memory runs out, again in twice as many parts."""
+        while True:
+            try:
+                return self._backward(pixels, labels, n_batch=n_batch)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Not while the error is held: it holds what filled the memory.
+            self._more_parts(len(pixels))
+
+    def _backward(
+        self, pixels: torch.Tensor, labels: torch.Tensor, *, n_batch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        training = self.training
+        training.optimizer.zero_grad(set_to_none=True)
+        n_parts = _n_parts(training.parts, len(pixels))
+        losses, rights = [], []
+        for part, target in zip(pixels.tensor_split(n_parts), labels.tensor_split(n_parts), strict=True):
+            with training.runtime.autocast():
+                scores = training.forward(self.normalise(part))
+            scores = scores.float()
+            smoothing = training.config.recipe.label_smoothing
+            loss = functional.cross_entropy(scores, target, label_smoothing=smoothing)
+            if len(part) != n_batch:
+                loss = loss * (len(part) / n_batch)
+            scaled = loss if training.scaler is None else training.scaler.scale(loss)
+            scaled.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            rights.append((scores.argmax(dim=1) == target).sum())
+        return torch.stack(losses).sum(), torch.stack(rights).sum()
+
+    def _more_parts(self, n_images: int) -> None:
+        training = self.training
+        now = _n_parts(training.parts, n_images)
+        if now >= n_images // _FEWEST:
+            raise TrainingError(
+                f"out of memory with {-(-n_images // now)} images at once; choose smaller images or a "
+                "smaller model"
+            )
+        training.parts = _n_parts(2 * now, n_images)
+        training.optimizer.zero_grad(set_to_none=True)
+        if training.runtime.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def _update(self) -> None:
+        training = self.training
+        clip = training.config.recipe.clip_norm
+        if training.scaler is not None and clip > 0:
+            training.scaler.unscale_(training.optimizer)
+        if clip > 0:
+            torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip)
+        if training.scaler is None:
+            training.optimizer.step()
+        else:
+            training.scaler.step(training.optimizer)
+            training.scaler.update()
+
+
+def follow(training: Training, step: int) -> None:
+    """Move the running mean of the weights towards the present ones.
+
+    Args:
+        training: whose mean is moved; nothing happens without one.
+        step: steps done before, over the whole run.
+    """
+    if training.average is None:
+        return
+    decay = min(training.config.recipe.ema_decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, value in training.model.state_dict().items():
+            kept = training.average[name]
+            if value.is_floating_point():
+                kept.lerp_(value, 1 - decay)
+            else:
+                kept.copy_(value)
+
+
+def _n_parts(wanted: int, n_images: int) -> int:
+    return max(1, min(wanted, n_images // _FEWEST))
+
+
+def _add_up(training: Training, figures: torch.Tensor) -> None:
+    """Add gradients and figures up over the processes, and take the mean of running statistics."""
+    gradients = [value.grad for value in training.model.parameters() if value.grad is not None]
+    statistics = [value for value in training.model.buffers() if value.is_floating_point()]
+    for value in statistics:
+        value.div_(training.world.size)
+    training.world.add_up([*gradients, *statistics, figures])
