@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from sfumato.errors import ManifestError
+from sfumato.errors import ManifestError, TableError
 from sfumato.records import MANIFEST, read_json, read_manifest, read_table
 
 KIND = "predictions"
@@ -39,13 +41,27 @@ and those with an equal score and a lower index. `top5` and `top5_score` are the
 softmax probabilities, best first, fewer than five where there are fewer categories. `status` is "ok" or
 "failed"; where it failed, `error` has the reason, and rank, categories and scores are null."""
 
+FACE_COLUMNS = pa.schema(
+    [
+        ("face_area", pa.float32()),
+        ("attention_true", pa.float32()),
+        ("attention_predicted", pa.float32()),
+    ]
+)
+"""Columns that predictions may have besides, when evaluated with faces, and with attention.
+
+`face_area` is the share of the square that the model saw which lies in face boxes; 0 where no face was found
+in it, null where nobody looked for faces or the image failed. `attention_true` and `attention_predicted` are
+the shares of the Grad-CAM map's sum that lie in face boxes, for the image's own and for the best category;
+null where no face is in view, or where the map is zero everywhere."""
+
 
 @dataclass(frozen=True)
 class Predictions:
     """The predictions of one run on one evaluation set.
 
     Attributes:
-        table: as `PREDICTIONS_SCHEMA`.
+        table: as `PREDICTIONS_SCHEMA`; may have some of `FACE_COLUMNS`.
         facts: of the manifest: model, seed, train_arm, eval_arm, recipe, split, categories, n_images,
             n_failed, run (key of the run).
         folder: where they lie.
@@ -55,16 +71,46 @@ class Predictions:
     facts: Mapping[str, Any]
     folder: Path
 
+    def scores(self) -> NDArray[np.float16]:
+        """The model's scores before softmax, (n_images, n_categories), rows as in the table, memory-mapped.
+
+        NaN where the image failed.
+
+        Raises:
+            TableError: they were not kept, or the file is damaged.
+        """
+        path = self.folder / SCORES
+        if not path.is_file():
+            raise TableError(f"{self.folder}: all scores were not kept; evaluate again with --keep-scores")
+        try:
+            scores = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise TableError(f"{path}: damaged ({error}); evaluate again with --overwrite") from error
+        shape = (len(self.table), len(self.facts["categories"]))
+        if scores.dtype != np.float16 or scores.shape != shape:
+            raise TableError(
+                f"{path}: holds {scores.dtype} of shape {scores.shape}, not float16 of shape {shape}; "
+                "evaluate again with --overwrite"
+            )
+        return np.asarray(scores) if not scores.size else scores
+
 
 def read_predictions(folder: Path) -> Predictions:
     """Read a folder of predictions.
 
     Raises:
         ManifestError: the folder is no finished folder of predictions.
-        TableError: its table is missing or has other columns.
+        TableError: its table is missing, or lacks a column, or has one of another type.
     """
     manifest = read_manifest(folder, kind=KIND)
-    return Predictions(read_table(folder / PREDICTIONS, PREDICTIONS_SCHEMA), manifest.facts, folder)
+    table = read_table(folder / PREDICTIONS, PREDICTIONS_SCHEMA)
+    for field in FACE_COLUMNS:
+        if field.name in table.column_names and table.schema.field(field.name).type != field.type:
+            raise TableError(
+                f"{folder / PREDICTIONS}: column '{field.name}' is {table.schema.field(field.name).type}, "
+                f"not {field.type}"
+            )
+    return Predictions(table, manifest.facts, folder)
 
 
 def find_predictions(root: Path) -> list[Path]:

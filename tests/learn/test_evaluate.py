@@ -15,7 +15,8 @@ from sklearn.metrics import top_k_accuracy_score
 from sfumato.data import Dataset, read_folder
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, ManifestError, OutputExists, TrainingError
-from sfumato.learn import Recipe, RunConfig, evaluate, train
+from sfumato.learn import Recipe, RunConfig, build_model, evaluate, train
+from sfumato.learn.checkpoint import write_weights
 from sfumato.learn.evaluate import rank_of, top_of
 from sfumato.predictions import PREDICTIONS_SCHEMA, find_predictions, read_predictions
 from sfumato.records import read_manifest
@@ -127,8 +128,16 @@ def test_what_cannot_be_evaluated_is_refused(
         evaluate(run, only_train, tmp_path / "out")
     with pytest.raises(ManifestError, match="not a finished artefact"):
         evaluate(tmp_path / "nowhere", dataset, tmp_path / "out")
+    samples = (*dataset.samples[:-1], replace(dataset.samples[-1], label=3))
+    with pytest.raises(DatasetError, match="has label 3, but there are 3 categories"):
+        evaluate(run, replace(dataset, samples=samples), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     weights = run / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:500])
+    whole = weights.read_bytes()
+    write_weights(weights, build_model("small_resnet", 4))
+    with pytest.raises(TrainingError, match=r"model\.safetensors.*another model"):
+        evaluate(run, dataset, tmp_path / "out")
+    weights.write_bytes(whole[:500])
     with pytest.raises(TrainingError, match=r"model\.safetensors"):
         evaluate(run, dataset, tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""Which models there are by name: the study's fifteen, one for small images, plug-ins, and timm's."""
+"""Which models there are by name: the study's sixteen, one for small images, plug-ins, and timm's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 from sfumato.errors import MissingExtra, TrainingError, UnknownName
-from sfumato.learn.architectures import Architecture, TimmModel
-from sfumato.learn.operators import import_torch, import_torchvision
+from sfumato.learn.architectures import Architecture, TimmModel, for_size
+from sfumato.learn.operators import import_timm, import_torch
 from sfumato.specs import Catalogue
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ STUDY_MODELS = (
     "resnet101",
     "resnet152",
 )
-"""The fifteen architectures of the study (Yang et al. 2022, table 3), small to large by family."""
+"""The fifteen convolutional nets of the study (Yang et al. 2022, table 3), small to large by family. Its
+sixteenth model, of the ICML version only, is `swin_b`."""
 
 MODELS = Catalogue(
     kind="model",
     group="sfumato.models",
-    builtins={name: f"sfumato.learn.architectures:{name}" for name in (*STUDY_MODELS, "small_resnet")},
+    builtins={
+        name: f"sfumato.learn.architectures:{name}" for name in (*STUDY_MODELS, "swin_b", "small_resnet")
+    },
 )
 
 _TIMM_PREFIX = "timm:"
@@ -61,17 +64,19 @@ def find_model(name: str) -> Architecture:
     )
 
 
-def build_model(name: str, n_categories: int) -> nn.Module:
+def build_model(name: str, n_categories: int, *, image_size: int | None = None) -> nn.Module:
     """A new model with random weights drawn from torch's global generator.
 
     Args:
         name: see `find_model`.
         n_categories: number of scores it gives.
+        image_size: side of the square images that it will see, in pixels, for the models that must know it
+            (vision transformers of timm); None for the model's own.
 
     Raises:
         UnknownName, MissingExtra: as `find_model`; torch or torchvision is not installed.
     """
-    return find_model(name)(n_categories)
+    return for_size(find_model(name), image_size)(n_categories)
 
 
 def need_image_size(model: nn.Module, name: str, image_size: int) -> None:
@@ -96,7 +101,11 @@ def need_image_size(model: nn.Module, name: str, image_size: int) -> None:
 
 
 def _timm_has(name: str) -> bool:
-    import_torchvision()
-    import timm
-
-    return bool(timm.is_model(name))
+    timm = import_timm()
+    if not timm.is_model(name):
+        return False
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:  # the architecture is there, but not the weights that the part after the dot names
+        return False
+    return True

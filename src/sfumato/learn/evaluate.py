@@ -1,8 +1,7 @@
-"""Evaluate a run on a data set: one row an image, scores beside it when asked."""
+"""Evaluate a run on a data set: one row an image; when asked, all scores, and where the model looked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 
 from sfumato.data import Dataset
 from sfumato.engines import Work
-from sfumato.errors import DatasetError, TrainingError
+from sfumato.errors import DatasetError, UsageError
+from sfumato.faces import FaceTable
 from sfumato.learn.architectures import Preprocessing
-from sfumato.learn.cache import Packed, pack, packed_side
+from sfumato.learn.face_view import FaceColumns
+from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
 from sfumato.learn.operators import import_torch
 from sfumato.learn.run import KIND as RUN_KIND
-from sfumato.learn.run import WEIGHTS, check_labels, read_config
-from sfumato.predictions import KIND, PREDICTIONS, PREDICTIONS_SCHEMA, SCORES
+from sfumato.learn.run import WEIGHTS, check_labels
+from sfumato.predictions import FACE_COLUMNS, KIND, PREDICTIONS, PREDICTIONS_SCHEMA, SCORES
 from sfumato.records import (
     Manifest,
     finish,
@@ -33,24 +34,25 @@ from sfumato.records import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sfumato.learn.device import Runtime
+    from sfumato.learn.scoring import Scorer
 
 TOP = 5
-_BATCH = 128
 
 Scores = NDArray[np.float32]
 
 
-def evaluate(  # noqa: PLR0913 -- the options of a command; none of the last four changes a rank
+def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two change a rank
     run: Path,
     dataset: Dataset,
     out: Path,
     *,
     keep_scores: bool = False,
+    faces: FaceTable | None = None,
+    attention: bool = False,
     work: Work = Work(),
     cache: Path | None = None,
+    budget: int = DEFAULT_BUDGET,
     device: str = "auto",
 ) -> Path:
     """Evaluate a finished run on the evaluation split of a data set, in float32, one centre crop an image.
@@ -63,8 +65,10 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; none of the last fou
         dataset: the arm it is evaluated on; may differ from the one it was trained on.
         out: folder of predictions, see `sfumato.predictions`.
         keep_scores: write all scores too.
+        faces: of the data set or the original that it is a variant of; adds the column `face_area`.
+        attention: with faces, adds `attention_true` and `attention_predicted`, see `sfumato.predictions`.
         work: workers for decoding, progress ("evaluate", in images), overwrite.
-        cache: as for `train`; default ".cache" beside the run's folder.
+        cache, budget: as for `train`; the default of `cache` is ".cache" beside the run's folder.
         device: as `RunConfig.device`.
 
     Returns:
@@ -73,8 +77,10 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; none of the last fou
     Raises:
         ManifestError: `run` is no finished run.
         DatasetError: no evaluation split, other categories than the run's, or an unlabelled image.
-        OutputExists, BusyError, UsageError, MissingExtra: as `train`.
-        TrainingError: the weights are damaged, or give scores that are not finite.
+        OutputExists, BusyError, UsageError, MissingExtra: as `train`; UsageError also for attention without
+            faces, or faces of none of the images.
+        TrainingError: the weights are damaged, or give scores that are not finite; attention of a model that
+            has no spatial feature map.
     """
     import_torch()
     from sfumato.learn.device import choose_runtime
@@ -83,19 +89,23 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; none of the last fou
     split = dataset.evaluation_split
     check_labels(dataset, split)
     _need_same_categories(run, manifest, dataset)
+    _need_faces(faces, dataset.subset(split), attention=attention)
     inputs = {"run": manifest.key, "dataset": dataset.fingerprint}
-    settings = {"split": split, "eval_arm": dataset.arm, "keep_scores": keep_scores}
+    inputs |= {} if faces is None else {"faces": faces.manifest.key}
+    settings = {"split": split, "eval_arm": dataset.arm, "keep_scores": keep_scores, "attention": attention}
     key = make_key(KIND, inputs, settings)
     if is_done(out, key):
         return out
-    # Half precision makes equal scores out of different ones, which changes ranks.
     runtime = replace(choose_runtime(device), bf16=False)
     with locked(out):
         if not prepare_output(out, KIND, key, overwrite=work.overwrite):
-            images = _packed(run, manifest, dataset, cache=cache, work=work)
-            table = _predict(_Model(run, manifest, runtime), images, out, keep_scores=keep_scores, work=work)
-            write_table(out / PREDICTIONS, table)
-            counts = {"n_images": len(table), "n_failed": len(images.failed)}
+            images = _images(run, manifest, dataset, cache=(cache, budget), work=work)
+            scorer = _scorer(run, manifest, runtime)
+            shape = len(images.table), len(dataset.categories)
+            kept = _ScoreFile(out / SCORES, shape) if keep_scores else None
+            view = _view(faces, scorer, attention=attention)
+            write_table(out / PREDICTIONS, _predict(scorer, images, kept, view, work=work))
+            counts = {"n_images": len(images.table), "n_failed": len(images.failed)}
             facts = {**_facts(manifest, dataset, split), **counts, "device": runtime.device}
             finish(out, Manifest(KIND, key, inputs, settings, counts, facts, versions()))
     return out
@@ -124,91 +134,68 @@ def top_of(scores: Scores) -> tuple[NDArray[np.int64], Scores]:
     return best, np.take_along_axis(probabilities, best, axis=1)
 
 
-class _Model:
+def _scorer(run: Path, manifest: Manifest, runtime: Runtime) -> Scorer:
     """The trained model of a run, ready to give scores."""
+    from sfumato.learn.catalogue import build_model
+    from sfumato.learn.checkpoint import read_weights
+    from sfumato.learn.device import place
+    from sfumato.learn.scoring import Scorer
 
-    def __init__(self, run: Path, manifest: Manifest, runtime: Runtime) -> None:
-        from sfumato.learn.catalogue import build_model
-        from sfumato.learn.checkpoint import read_weights
-        from sfumato.learn.fit import Normalise, place
-
-        facts = manifest.facts
-        self.preprocessing = _preprocessing(manifest)
-        self.resize_ratio = read_config(run).recipe.resize_ratio
-        self.n_categories = len(facts["categories"])
-        model = build_model(facts["model"], self.n_categories)
-        read_weights(run / WEIGHTS, model)
-        self.model: nn.Module = place(model, runtime).eval()
-        self.normalise = Normalise(self.preprocessing, runtime)
-        self.run = run
-
-    def scores(self, pixels: NDArray[np.uint8]) -> Scores:
-        import torch
-
-        with torch.inference_mode():
-            scores: Scores = self.model(self.normalise(pixels)).float().cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise TrainingError(f"{self.run}: the model gives scores that are not finite; train it anew")
-        return scores
+    facts, given = manifest.facts, _preprocessing(manifest)
+    model = build_model(facts["model"], len(facts["categories"]), image_size=given.image_size)
+    read_weights(run / WEIGHTS, model)
+    return Scorer(place(model, runtime), given, runtime, name=str(run))
 
 
-def _predict(model: _Model, images: Packed, out: Path, *, keep_scores: bool, work: Work) -> pa.Table:
+def _view(faces: FaceTable | None, scorer: Scorer, *, attention: bool) -> FaceColumns | None:
+    if faces is None:
+        return None
+    return FaceColumns(faces, scorer.given.image_size, scorer=scorer if attention else None)
+
+
+def _predict(
+    scorer: Scorer, images: Images, kept: _ScoreFile | None, view: FaceColumns | None, *, work: Work
+) -> pa.Table:
     """The table of predictions, a row for every sample; scores go to a file as they come."""
-    n_rows = len(images.table)
-    columns: dict[str, list[Any]] = {"label_rank": [], "top5": [], "top5_score": []}
-    kept = _ScoreFile(out / SCORES, n_rows, model.n_categories) if keep_scores else None
+    from sfumato.learn.scoring import centre_batches
+
     where = np.array([status == "ok" for status in images.table["status"].to_pylist()]).nonzero()[0]
-    done = 0
+    columns: dict[str, list[Any]] = {"label_rank": [], "top5": [], "top5_score": []}
     work.progress("evaluate", 0, len(images))
-    for rows, scores in _score_all(model, images):
+    for batch in centre_batches(images, scorer.given, device=scorer.runtime.device):
+        scores, rows = scorer.scores(batch.pixels), batch.rows
         best, probabilities = top_of(scores)
         columns["label_rank"] += rank_of(scores, images.labels[rows]).tolist()
         columns["top5"] += best.tolist()
         columns["top5_score"] += probabilities.tolist()
+        if view is not None:
+            view.add(images, batch, best[:, 0])
         if kept is not None:
             kept.put(where[rows], scores)
-        done += len(rows)
-        work.progress("evaluate", done, len(images))
+        work.progress("evaluate", int(rows[-1]) + 1, len(images))
     if kept is not None:
         kept.close()
-    return _table(images, columns, where)
+    return _table(images, columns if view is None else columns | view.columns, where)
 
 
-def _score_all(model: _Model, images: Packed) -> Iterator[tuple[NDArray[np.int64], Scores]]:
-    from sfumato.learn.fit import ahead, batch_of
-    from sfumato.learn.views import centre_windows, one_thread_each
-
-    batches = [np.arange(start, min(start + _BATCH, len(images))) for start in range(0, len(images), _BATCH)]
-
-    def pixels_of(number: int) -> NDArray[np.uint8]:
-        rows = batches[number]
-        windows = centre_windows(images.shapes[rows], model.resize_ratio)
-        return batch_of(images, rows, windows, size=model.preprocessing.image_size)
-
-    with one_thread_each():
-        for rows, (pixels, _) in zip(batches, ahead(pixels_of, len(batches)), strict=True):
-            yield rows, model.scores(pixels)
-
-
-def _table(images: Packed, columns: dict[str, list[Any]], where: NDArray[np.int64]) -> pa.Table:
+def _table(images: Images, columns: dict[str, list[Any]], where: NDArray[np.int64]) -> pa.Table:
     """Spread the columns of the readable images over all rows; the others are null."""
+    schema = pa.schema([*PREDICTIONS_SCHEMA, *(field for field in FACE_COLUMNS if field.name in columns)])
     table = {name: images.table[name] for name in ("image_id", "label", "status", "error")}
     for name, values in columns.items():
         spread: list[Any] = [None] * len(images.table)
         for row, value in zip(where, values, strict=True):
             spread[row] = value
-        table[name] = pa.array(spread, type=PREDICTIONS_SCHEMA.field(name).type)
-    return pa.table([table[name] for name in PREDICTIONS_SCHEMA.names], schema=PREDICTIONS_SCHEMA)
+        table[name] = pa.array(spread, type=schema.field(name).type)
+    return pa.table([table[name] for name in schema.names], schema=schema)
 
 
 class _ScoreFile:
     """A float16 array on disk that appears under its name when it is whole."""
 
-    def __init__(self, path: Path, n_rows: int, n_categories: int) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self.path, self.temporary = path, path.with_suffix(".tmp.npy")
-        self.scores = np.lib.format.open_memmap(
-            self.temporary, mode="w+", dtype=np.float16, shape=(n_rows, n_categories)
-        )
+        self.scores = np.lib.format.open_memmap(self.temporary, mode="w+", dtype=np.float16, shape=shape)
         self.scores[:] = np.nan
 
     def put(self, rows: NDArray[np.int64], scores: Scores) -> None:
@@ -220,15 +207,40 @@ class _ScoreFile:
         self.temporary.replace(self.path)
 
 
-def _packed(run: Path, manifest: Manifest, dataset: Dataset, *, cache: Path | None, work: Work) -> Packed:
-    side = packed_side(_preprocessing(manifest).image_size, read_config(run).recipe.resize_ratio)
-    root = run.parent / ".cache" if cache is None else cache
-    return pack(dataset, dataset.evaluation_split, shorter_side=side, root=root, work=work)
+def _images(
+    run: Path, manifest: Manifest, dataset: Dataset, *, cache: tuple[Path | None, int], work: Work
+) -> Images:
+    given = _preprocessing(manifest)
+    root, budget = cache
+    return prepare_images(
+        dataset,
+        dataset.evaluation_split,
+        image_size=given.image_size,
+        resize_ratio=given.resize_ratio,
+        root=run.parent / ".cache" if root is None else root,
+        budget=budget,
+        work=work,
+    )
 
 
 def _preprocessing(manifest: Manifest) -> Preprocessing:
     facts = manifest.facts
-    return Preprocessing(facts["image_size"], tuple(facts["mean"]), tuple(facts["std"]))
+    mean, std = tuple(facts["mean"]), tuple(facts["std"])
+    return Preprocessing(facts["image_size"], mean, std, facts["resize_ratio"])
+
+
+def _need_faces(faces: FaceTable | None, split: Dataset, *, attention: bool) -> None:
+    if faces is None:
+        if attention:
+            raise UsageError(
+                "attention is measured on faces: give --faces, a folder that sfumato detect wrote"
+            )
+        return
+    if not any(sample.image_id in faces.status for sample in split.samples):
+        raise UsageError(
+            f"the face table has none of the {len(split)} images of {split.root} to evaluate; "
+            "give that of the data set, or of the original that it was made from"
+        )
 
 
 def _need_same_categories(run: Path, manifest: Manifest, dataset: Dataset) -> None:

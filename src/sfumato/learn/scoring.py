@@ -1,0 +1,125 @@
+"""A model's scores for images, and where it looks: one centre crop an image, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sfumato.errors import TrainingError
+from sfumato.learn.architectures import Preprocessing
+from sfumato.learn.attention import GradCam, Maps
+from sfumato.learn.device import Normalise, Runtime, is_out_of_memory
+from sfumato.learn.inputs import Images, ahead, loading_for
+from sfumato.learn.views import Windows, centre_windows, one_thread_each
+
+_BATCH = 128
+_ATTENTION_BATCH = 32  # what leads back to the feature map is kept, so fewer fit
+
+Level = TypeVar("Level", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images as a model sees them.
+
+    Attributes:
+        rows: of the images, (n,).
+        windows: the part of each picture that is seen, (n, 4).
+        pixels: (n, size, size, 3) uint8.
+    """
+
+    rows: NDArray[np.int64]
+    windows: Windows
+    pixels: NDArray[np.uint8]
+
+
+def centre_batches(images: Images, given: Preprocessing, *, device: str) -> Iterator[Batch]:
+    """The centre crop of every image, in order, made as suits a model on this device."""
+    loading = loading_for(device)
+    rows = [np.arange(start, min(start + _BATCH, len(images))) for start in range(0, len(images), _BATCH)]
+
+    def make(number: int) -> Batch:
+        windows = centre_windows(images.shapes[rows[number]], given.resize_ratio)
+        pixels = images.batch(rows[number], windows, size=given.image_size, threads=loading.threads)
+        return Batch(rows[number], windows, pixels)
+
+    with one_thread_each():
+        for batch, _ in ahead(make, len(rows), loading=loading):
+            yield batch
+
+
+class Scorer:
+    """A trained model that gives scores; where memory runs out, a batch is halved.
+
+    Attributes:
+        model: on the device of `runtime`.
+        given: what it wants to be fed.
+        runtime: device and memory format; half precision is not used, since it makes equal scores out of
+            different ones, which changes ranks.
+        name: for messages.
+    """
+
+    def __init__(self, model: nn.Module, given: Preprocessing, runtime: Runtime, *, name: str) -> None:
+        self.model, self.given, self.runtime, self.name = model.eval(), given, runtime, name
+        self._normalise = Normalise(given, runtime)
+
+    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Scores before softmax, (n, n_categories), of squares (n, size, size, 3).
+
+        Raises:
+            TrainingError: a score is not finite, or one image does not fit into memory.
+        """
+        scores = self._in_parts(self._scores, pixels)
+        if not np.isfinite(scores).all():
+            raise TrainingError(f"{self.name}: the model gives scores that are not finite; train it anew")
+        return scores
+
+    def attention(self, pixels: NDArray[np.uint8], categories: NDArray[np.int64]) -> Maps:
+        """Grad-CAM for categories (n, k) of squares (n, size, size, 3): (n, k, rows, columns).
+
+        Raises:
+            TrainingError: the model has no spatial feature map, or one image does not fit into memory.
+        """
+
+        def maps(part: NDArray[np.int64]) -> Maps:
+            chosen = torch.from_numpy(categories[part])
+            return self._grad_cam.maps(self._normalise(pixels[part]), chosen)
+
+        parts = [
+            self._in_parts(maps, np.arange(start, min(start + _ATTENTION_BATCH, len(pixels))))
+            for start in range(0, len(pixels), _ATTENTION_BATCH)
+        ]
+        return np.concatenate(parts)
+
+    @cached_property
+    def _grad_cam(self) -> GradCam:
+        return GradCam(self.model, self.given.image_size, name=self.name)
+
+    def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = self.model(self._normalise(pixels)).float().cpu().numpy()
+        return scores
+
+    def _in_parts(
+        self, make: Callable[[NDArray[Level]], NDArray[np.float32]], values: NDArray[Level]
+    ) -> NDArray[np.float32]:
+        """What is made of all values, or of their halves where memory does not suffice for all at once."""
+        try:
+            return make(values)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(values) == 1:
+                raise TrainingError(
+                    f"{self.name}: one image of {self.given.image_size} px does not fit into the memory of "
+                    f"{self.runtime.device}; use --device cpu"
+                ) from error
+        # Outside the handler, which would hold on to what the failed attempt has taken.
+        return np.concatenate([self._in_parts(make, half) for half in np.array_split(values, 2)])
