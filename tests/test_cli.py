@@ -58,7 +58,8 @@ def command_names() -> list[str]:
 def test_every_command_has_help_and_an_example(run: Run) -> None:
     names = command_names()
     stages = {"study", "demo", "detect", "obfuscate", "train", "evaluate", "compare", "report", "plugins"}
-    assert stages | {"faces stats", "faces score", "faces import", "faces export"} <= set(names)
+    faces = {"faces stats", "faces score", "faces import", "faces export"}
+    assert stages | faces | {"predictions import"} <= set(names)
     for name in names:
         code, out, _ = run(*name.split(), "--help")
         assert code == 0
@@ -178,7 +179,11 @@ MESSAGES = [
     ),
     ("study photos --out s --arm blur(strength=-1)", 2, "strength must be in 0.02..2"),
     ("study photos --out s --model resnet19", 2, "unknown model 'resnet19'; known: "),
-    ("study photos --out s --recipe huge", 2, "unknown recipe 'huge'; known: small, study, tiny"),
+    (
+        "study photos --out s --recipe huge",
+        2,
+        "unknown recipe 'huge'; known: a file FOLDER/NAME.toml, short, small, study, tiny",
+    ),
     ("study photos --out s --detector oracle(path='none.json')", 1, "none.json: cannot be read"),
     (
         "study photos --out s --detector eyes",
@@ -275,7 +280,7 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     assert "face recall 0." in text
     assert {"resnet18", "small_resnet", "vgg19"} <= set(names["models"])
     assert {"study", "coco", "yolo", "wider", "csv"} <= set(names["formats"])
-    assert names["recipes"] == ["small", "study", "tiny"]
+    assert names["recipes"] == ["short", "small", "study", "tiny"]
 
 
 def test_a_preset_is_short_for_a_detector(run: Run, photos: Path) -> None:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sfumato.compare import CompareSettings, Tables, Verdict, compare, judge, read_tables, short_name
+from sfumato.compare import CompareSettings, Tables, Verdict, compare, judge, read_tables
 from sfumato.data import Dataset, read_dataset
 from sfumato.detect import DETECTORS, detect
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, ManifestError, OutputExists, UsageError
 from sfumato.faces import FaceTable, read_faces
-from sfumato.learn import RunConfig, check_training, evaluate, find_model, find_recipe, train
+from sfumato.learn import (
+    RunConfig,
+    Runs,
+    cells_of,
+    check_training,
+    evaluation_arms,
+    find_model,
+    find_recipe,
+    open_divided,
+    run_all,
+)
 from sfumato.obfuscate import METHODS, check_apart, obfuscate, read_failures
-from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, slug, write_plan
+from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, write_plan
 from sfumato.predictions import read_predictions
-from sfumato.progress import labelled
 from sfumato.records import locked, read_json, read_manifest, write_json
 from sfumato.report import ReportInputs, SelfCheck, write_report
-
-DEFAULT_VAL_FRACTION = 0.2
+from sfumato.specs import slug
 
 Check = Callable[[FaceTable, Tables], Sequence[SelfCheck]]
 """What a known truth says about found faces and a comparison."""
@@ -128,8 +135,8 @@ def study(
                 "--detector \"oracle(path='boxes.json')\""
             )
         arms = _hide(plan, dataset, faces, out=out, work=work)
-        runs = list(_learn(plan, arms, out, options=replace(options, work=work)))
-        predictions = [read_predictions(run) for run in runs]
+        made = _learn(plan, arms, out, options=replace(options, work=work))
+        predictions = [read_predictions(folder) for folder in made]
         tables = compare(predictions, out / "tables", faces=faces, settings=settings, work=work)
         if check is not None:
             write_checks(out, check(faces, tables))
@@ -188,22 +195,9 @@ def open_photos(plan: Plan) -> tuple[Dataset, Plan]:
     """The data set of a plan, ready to train on, and the plan with its split decided.
 
     Raises:
-        DatasetError, UsageError: as `sfumato.data.read_dataset`; one category; no split to evaluate on.
+        DatasetError, UsageError: as `sfumato.learn.open_divided`.
     """
-    fraction = plan.val_fraction
-    if fraction is None:
-        splits = set(read_dataset(plan.photos).splits)
-        fraction = 0.0 if {"val", "test"} & splits else DEFAULT_VAL_FRACTION
-    dataset = read_dataset(plan.photos, val_fraction=fraction, seed=plan.split_seed)
-    dataset.need_categories()
-    evaluated = {sample.label for sample in dataset.subset(dataset.evaluation_split).samples}
-    trained = {sample.label for sample in dataset.subset("train").samples}
-    lacking = [dataset.categories[label] for label in sorted(evaluated - trained)]
-    if lacking:
-        raise DatasetError(
-            f"{dataset.root}: {len(lacking)} categories are evaluated but have nothing to train on "
-            f"('{lacking[0]}' first); add images to train, or remove them"
-        )
+    dataset, fraction = open_divided(plan.photos, plan.val_fraction, seed=plan.split_seed)
     return dataset, replace(plan, val_fraction=fraction)
 
 
@@ -264,22 +258,14 @@ def _failed(out: Path, plan: Plan, faces: FaceTable) -> dict[str, str]:
     return failed
 
 
-def _learn(plan: Plan, arms: dict[str, Dataset], out: Path, *, options: StudyOptions) -> Iterator[Path]:
-    """Train and evaluate, one seed of everything before the next, so that early results are whole."""
+def _learn(plan: Plan, arms: dict[str, Dataset], out: Path, *, options: StudyOptions) -> list[Path]:
+    """Folders of predictions: every model trained on every arm with every seed, evaluated on the same arm."""
     recipe = find_recipe(plan.recipe).with_overrides(**plan.change)
-    cache = out / "cache"
-    cells = list(product(plan.seeds, plan.models, arms.items()))
-    for number, (seed, model, (arm, dataset)) in enumerate(cells, start=1):
-        label = f"{number}/{len(cells)} {model} {short_name(arm)} seed {seed}"
-        work = replace(options.work, progress=labelled(options.work.progress, label))
-        config = RunConfig(model=model, recipe=recipe, seed=seed, device=options.device)
-        run = train(dataset, config, run_folder(out / "runs", model, arm, seed=seed), cache=cache, work=work)
-        yield evaluate(run, dataset, run / "predictions", cache=cache, device=options.device, work=work)
-
-
-def run_folder(runs: Path, model: str, arm: str, *, seed: int) -> Path:
-    """Folder of a run below a folder of runs."""
-    return runs / f"{slug(model)}--{slug(arm)}--seed{seed}"
+    config = RunConfig(plan.models[0], recipe, device=options.device)
+    cells = cells_of(plan.models, plan.seeds, evaluation_arms("same", tuple(arms)))
+    outcome = run_all(Runs(arms, cells, config), out / "runs", cache=out / "cache", work=options.work)
+    outcome.need_all()
+    return outcome.predictions
 
 
 def _shown(plan: Plan, out: Path) -> dict[str, Any]:

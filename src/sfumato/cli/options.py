@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfumato.progress import is_main_process
+
 if TYPE_CHECKING:
     from sfumato.engines import Work
     from sfumato.faces import FaceTable
@@ -41,12 +43,19 @@ def make_work(workers: int | None, overwrite: bool = False, *, quiet: bool) -> W
     from sfumato.engines import Work
     from sfumato.progress import Bars, silent
 
-    return Work(workers, silent if quiet else Bars(), overwrite)
+    return Work(workers, Bars() if is_main_process() and not quiet else silent, overwrite)
 
 
 def say(value: Any, text: str, *, as_json: bool) -> None:
-    """Print a result, as JSON or as text."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str) if as_json else text)
+    """Print a result, as JSON or as text; of several processes of `torchrun` the first one speaks."""
+    if is_main_process():
+        typer.echo(json.dumps(value, ensure_ascii=False, default=str) if as_json else text)
+
+
+def remark(text: str) -> None:
+    """Print a line on standard error, as the first of the processes that `torchrun` started."""
+    if is_main_process():
+        typer.echo(f"sfumato: {text}", err=True)
 
 
 WAYS = frozenset({"copied", "linked", "cleaned", "edited", "encoded"})
@@ -65,9 +74,7 @@ def say_failed(failed: Mapping[str, str]) -> None:
     """Say what failed, if anything did, and exit 3."""
     if failed:
         first = next(iter(failed.items()))
-        typer.echo(
-            f"sfumato: {len(failed)} image(s) failed and are left out; {first[0]}: {first[1]}", err=True
-        )
+        remark(f"{len(failed)} image(s) failed and are left out; {first[0]}: {first[1]}")
         raise typer.Exit(SOME_IMAGES_FAILED)
 
 

@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 
 import sfumato
-from sfumato.cli import faces, stages, verify
-from sfumato.cli.options import FAILED, INTERRUPTED
+from sfumato.cli import faces, learning, predictions, stages, verify
+from sfumato.cli.options import FAILED, INTERRUPTED, remark
 from sfumato.errors import SfumatoError
 
 app = typer.Typer(
@@ -29,8 +29,10 @@ app = typer.Typer(
     epilog="Any command takes --debug, which shows the traceback of an error.",
 )
 app.add_typer(stages.app)
+app.add_typer(learning.app)
 app.add_typer(verify.app)
 app.add_typer(faces.app, name="faces")
+app.add_typer(predictions.app, name="predictions")
 
 
 def _version(wanted: bool) -> None:
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        typer.echo(f"sfumato: {_one_line(error)}", err=True)
+        remark(_one_line(error))
         return error.exit_code if isinstance(error, SfumatoError) else FAILED
     return 0
 

@@ -9,7 +9,6 @@ import typer
 
 from sfumato.cli.options import (
     FAILED,
-    SOME_IMAGES_FAILED,
     Detector,
     Device,
     Json,
@@ -188,96 +187,6 @@ def obfuscate(
     files = FileOptions.of(metadata, link, everywhere=metadata_everywhere)
     manifest = run_obfuscate(dataset, table, METHODS.build(method), out, files=files, work=work)
     say_done(out, manifest.counts, read_failures(out), as_json=as_json)
-
-
-@app.command()
-def train(
-    photos: Photos,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs; the run gets a folder in it.")],
-    model: Annotated[str, typer.Option(help="Model to train.")] = "resnet18",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
-    recipe: Annotated[str, typer.Option(help="Training recipe.")] = "small",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, help="Side of the model's input in pixels.")
-    ] = None,
-    val_fraction: ValFraction = None,
-    split_seed: SplitSeed = 0,
-    device: Device = "auto",
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Train one model on a data set or a variant.
-
-    Example: sfumato train variant --model resnet18 --seed 0 --out runs
-    """
-    from sfumato.data import read_dataset
-    from sfumato.learn import RunConfig, find_recipe
-    from sfumato.learn import train as run_train
-    from sfumato.records import read_manifest
-    from sfumato.study import run_folder
-
-    change = {
-        key: value for key, value in (("epochs", epochs), ("image_size", image_size)) if value is not None
-    }
-    config = RunConfig(model, find_recipe(recipe).with_overrides(**change), seed, device)
-    dataset = read_dataset(photos, val_fraction=val_fraction or 0.0, seed=split_seed)
-    run = run_train(
-        dataset,
-        config,
-        run_folder(out, model, dataset.arm, seed=seed),
-        work=make_work(workers, overwrite, quiet=quiet),
-    )
-    counts = read_manifest(run, kind="run").counts
-    say_done(run, counts, {}, as_json=as_json)
-    if counts["n_failed"]:
-        typer.echo(f"sfumato: {counts['n_failed']} image(s) failed and were not trained on", err=True)
-        raise typer.Exit(SOME_IMAGES_FAILED)
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    on: Annotated[Path, typer.Option("--on", help="Data set or variant to evaluate on.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder to write; inside the run by default.")
-    ] = None,
-    keep_scores: Annotated[
-        bool, typer.Option("--keep-scores", help="Also write all scores, as float16.")
-    ] = False,
-    val_fraction: ValFraction = None,
-    split_seed: SplitSeed = 0,
-    device: Device = "auto",
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Evaluate a trained model: one row an image.
-
-    Example: sfumato evaluate runs/resnet18--original--seed0 --on photos
-    """
-    from sfumato.data import read_dataset
-    from sfumato.learn import evaluate as run_evaluate
-    from sfumato.plan import slug
-    from sfumato.predictions import read_predictions
-
-    dataset = read_dataset(on, val_fraction=val_fraction or 0.0, seed=split_seed)
-    folder = out or run / "predictions" / slug(dataset.arm)
-    run_evaluate(
-        run,
-        dataset,
-        folder,
-        keep_scores=keep_scores,
-        device=device,
-        work=make_work(workers, overwrite, quiet=quiet),
-    )
-    made = read_predictions(folder)
-    counts = {key: made.facts[key] for key in ("n_images", "n_failed")}
-    rows = made.table.select(["image_id", "error"]).to_pylist()
-    say_done(folder, counts, {row["image_id"]: row["error"] for row in rows if row["error"]}, as_json=as_json)
 
 
 @app.command()
