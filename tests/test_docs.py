@@ -11,7 +11,7 @@ from sfumato.compare.tables import SCHEMAS
 from sfumato.detect import PRESETS
 from sfumato.faces import FACES_SCHEMA
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA
-from sfumato.predictions import PREDICTIONS_SCHEMA
+from sfumato.predictions import FACE_COLUMNS, PREDICTIONS_SCHEMA
 from sfumato.specs import to_spec
 from tests.test_cli import command_names
 
