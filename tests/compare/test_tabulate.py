@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from sfumato.compare import CompareSettings, Tables
@@ -177,5 +178,98 @@ def test_progress_ends_at_its_total(tmp_path: Path) -> None:
         settings=FAST,
         progress=lambda *call: seen.append(call),
     )
-    assert seen[-1] == ("compare", 12, 12)
-    assert [done for _, done, _ in seen] == list(range(1, 13))
+    assert seen == [("compare", done, 4) for done in range(1, 5)]  # three subsets, then the categories
+
+
+def test_the_studys_standard_error_has_ddof_2(tmp_path: Path) -> None:
+    outcomes = _outcomes(tmp_path, World(seeds=(0, 1, 2)))
+    wanted = {"arm": BLUR, "metric": "top1_accuracy", "subset": "all"}
+    row = _one(tabulate(outcomes, None, settings=replace(FAST, sem="study")), "overall", **wanted)
+    by_seed = (outcomes.ranks["resnet18", BLUR] < 1).mean(axis=1)
+    assert row["standard_error"] == pytest.approx(stats.sem(by_seed, ddof=2))
+
+
+def test_the_studys_standard_error_needs_three_seeds(tmp_path: Path) -> None:
+    tables = tabulate(_outcomes(tmp_path), None, settings=replace(FAST, sem="study"))
+    assert tables.overall["standard_error"].null_count == len(tables.overall)
+
+
+def test_what_is_compression_and_what_is_hiding(tmp_path: Path) -> None:
+    world = World(models=("a", "b"), seeds=(0, 1, 2))
+    has_faces = (np.arange(120) % 2).astype(np.int8)
+    tables = tabulate(_outcomes(tmp_path, world), has_faces, settings=FAST)
+    rows = tables.split.to_pylist()
+    assert {row["arm"] for row in rows} == {BLUR}
+    assert len(rows) == 3 * 2 * 3  # models and their mean, metrics, subsets
+    for row in rows:
+        assert row["total"] == pytest.approx(row["recompression"] + row["obfuscation"])
+        wanted = {name: row[name] for name in ("model", "metric", "subset")}
+        hiding = _one(tables, "differences", arm=BLUR, reference="none", **wanted)
+        writing = _one(tables, "differences", arm=NONE, reference="original", **wanted)
+        for part, other in (("obfuscation", hiding), ("recompression", writing)):
+            assert row[part] == other["difference"]
+            assert [row[f"{part}_{name}"] for name in ("ci_low", "ci_high", "p_value")] == [
+                other[name] for name in ("ci_low", "ci_high", "p_value")
+            ]
+
+
+def test_without_the_control_arm_nothing_is_split(tmp_path: Path) -> None:
+    world = World(accuracy={"original": 0.8, BLUR: 0.7})
+    tables = tabulate(_outcomes(tmp_path, world), None, settings=FAST)
+    assert len(tables.split) == 0
+    assert len(tables.differences) == 2
+
+
+def test_across_architectures_is_a_paired_t_test(tmp_path: Path) -> None:
+    models = ("a", "b", "c", "d")
+    tables = tabulate(_outcomes(tmp_path, World(models=models)), None, settings=FAST)
+    wanted = {"arm": BLUR, "reference": "none", "metric": "top1_accuracy", "subset": "all"}
+    row = _one(tables, "architectures", **wanted)
+    by_model = [_one(tables, "differences", model=model, **wanted)["difference"] for model in models]
+    expected = stats.ttest_1samp(by_model, 0)
+    assert (row["n_models"], row["difference"]) == (4, pytest.approx(np.mean(by_model)))
+    assert row["p_value"] == pytest.approx(expected.pvalue)
+    ends = (row["ci_low"], row["ci_high"])
+    assert ends == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    alone = tabulate(_outcomes(tmp_path / "one"), None, settings=FAST)
+    assert len(alone.architectures) == 0
+
+
+def test_a_difference_is_judged_in_its_row(tmp_path: Path) -> None:
+    world = World(accuracy={"original": 0.9, NONE: 0.9, BLUR: 0.2}, seeds=(0, 1, 2, 3))
+    tables = tabulate(_outcomes(tmp_path, world), None, settings=replace(FAST, margin=0.02))
+    cost = _one(tables, "differences", arm=BLUR, reference="none", metric="top1_accuracy")
+    assert (cost["outcome"], cost["margin"], cost["seeds_needed"]) == ("cost", 0.02, None)
+    assert cost["p_value"] < 0.05 < cost["p_equivalence"]
+    unclear = _one(tables, "differences", arm=NONE, reference="original", metric="top1_accuracy")
+    assert unclear["outcome"] == "undecided"
+    assert unclear["smallest_effect"] > unclear["standard_error"] > 0
+    assert unclear["images_needed"] is None or unclear["images_needed"] > 120
+
+
+def test_identical_arms_are_equivalent_only_with_enough_images(tmp_path: Path) -> None:
+    for per_category, expected in ((20, "undecided"), (80, "equivalent")):
+        outcomes = _outcomes(tmp_path / str(per_category), World(per_category=(per_category,) * 4))
+        same = replace(outcomes, ranks=dict.fromkeys(outcomes.ranks, outcomes.ranks["resnet18", "original"]))
+        rows = tabulate(same, None, settings=FAST).differences.to_pylist()
+        assert {row["outcome"] for row in rows} == {expected}  # 299 images rule a change in 1 of 100 out
+        assert {row["images_needed"] for row in rows} == {299 if expected == "undecided" else None}
+        assert {row["seeds_needed"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize(("n", "told"), [(2, False), (5, False), (6, True)])
+def test_a_few_images_that_all_changed_alike_prove_nothing(n: int, told: bool) -> None:
+    right, wrong = np.zeros((3, n), dtype=np.int32), np.full((3, n), 9, dtype=np.int32)
+    ids = np.array([str(number) for number in range(n)])
+    ranks = {("m", "original"): right, ("m", BLUR): wrong}
+    outcomes = Outcomes(ids, np.zeros(n, dtype=np.int64), ("a",), ranks, {"m": (0, 1, 2)}, {})
+    for row in tabulate(outcomes, None, settings=FAST).differences.to_pylist():
+        assert row["difference"] == -1
+        assert (row["outcome"], row["ci_high"]) == (("cost", -1.0) if told else (None, None))
+
+
+def test_false_discoveries_over_categories_are_adjusted(tmp_path: Path) -> None:
+    tables = tabulate(_outcomes(tmp_path, World(seeds=(0, 1, 2))), None, settings=FAST)
+    rows = _rows(tables, "by_category", arm=BLUR)
+    p, q = (np.array([row[f"top1_{name}_to_none"] for row in rows]) for name in ("p_value", "q_value"))
+    np.testing.assert_allclose(q, stats.false_discovery_control(p))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ import pytest
 
 from sfumato.compare import CompareSettings, Tables, Verdict, judge
 from sfumato.compare.pairing import pair
+from sfumato.compare.planning import outcome
 from sfumato.compare.tables import SCHEMAS
 from sfumato.compare.tabulate import tabulate
-from sfumato.compare.verdict import points
+from sfumato.compare.verdict import SCHEMA_VERSION, points, write_verdict
+from sfumato.compare.wording import at_least
 from tests.compare.synthetic import BLUR, NONE, World, make_predictions
 
 OVERLAY = "overlay(colour='black')"
@@ -28,6 +32,10 @@ def _tables(
         "n_images": 1000,
         "n_seeds": 5,
         "n_rounds": 2000,
+        "margin": 0.01,
+        "p_value": 0.04,
+        "p_equivalence": 0.3,
+        "smallest_effect": 0.01,
     }
     names = {"model": "resnet18", "arm": BLUR, "n_images": 50, "n_seeds": 5}
     rows = {
@@ -41,11 +49,13 @@ def _tables(
 
 
 def _difference(value: float, low: float, high: float, **other: Any) -> dict[str, Any]:
-    return {"difference": value, "ci_low": low, "ci_high": high, **other}
+    judged = {"outcome": outcome((low, high), other.get("p_equivalence", 1.0), 0.05)}
+    return {"difference": value, "ci_low": low, "ci_high": high, **judged, **other}
 
 
 def _category(name: str, value: float, low: float, high: float) -> dict[str, Any]:
     return {
+        "top1_q_value_to_none": 0.01 if low > 0 or high < 0 else 0.5,
         "category": name,
         "top1_difference_to_none": value,
         "top1_ci_low_to_none": low,
@@ -54,31 +64,72 @@ def _category(name: str, value: float, low: float, high: float) -> dict[str, Any
 
 
 def test_an_interval_that_holds_zero_is_undecided_never_no_cost() -> None:
-    verdict = judge(_tables(_difference(-0.004, -0.011, 0.003)))
+    needs = {"smallest_effect": 0.0123, "seeds_needed": 7, "images_needed": 12_000}
+    verdict = judge(_tables(_difference(-0.004, -0.011, 0.003, **needs)))
     (finding,) = verdict.findings
     assert finding.outcome == "undecided"
     assert finding.sentence == (
         "Hiding faces with blur cost 0.4 points of top-1 accuracy on average (95 % interval -0.3 to 1.1; "
-        "against the control arm none; 1,000 images, 5 seeds): this study cannot tell it from zero."
+        "against the control arm none; 1,000 images, 5 seeds): this study cannot tell it from zero, nor show "
+        "that it is less than the margin of 1 point. The smallest effect that it could have seen is 1.2 "
+        "points (with 80 % power); 7 seeds, or 12,000 images, would settle it."
     )
     assert verdict.headline == finding.sentence
     assert any("does not show that hiding faces costs nothing" in caveat for caveat in verdict.caveats)
 
 
-def test_a_cost_is_told_as_a_positive_number() -> None:
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        ({"seeds_needed": 12}, "; 12 seeds would settle it."),
+        ({"images_needed": 1500}, "; 1,500 images would settle it."),
+        ({}, "; neither more seeds nor more images alone would settle it."),
+    ],
+)
+def test_what_would_settle_it_is_said(needs: dict[str, int], words: str) -> None:
+    (finding,) = judge(_tables(_difference(-0.004, -0.011, 0.003, **needs))).findings
+    assert finding.sentence.endswith(words)
+
+
+def test_no_meaningful_cost_is_said_with_its_size() -> None:
+    (finding,) = judge(_tables(_difference(-0.001, -0.004, 0.002, p_equivalence=0.001))).findings
+    assert finding.outcome == "equivalent"
+    assert finding.sentence == (
+        "Hiding faces with blur had no meaningful cost: top-1 accuracy fell by 0.1 points on average (95 % "
+        "interval of the change -0.4 to 0.2; against the control arm none; 1,000 images, 5 seeds), which is "
+        "shown to be less than the margin of 1 point."
+    )
+
+
+def test_a_cost_that_is_sure_and_small_is_no_meaningful_cost() -> None:
+    row = _difference(-0.003, -0.004, -0.002, p_equivalence=0.001, margin=0.005)
+    (finding,) = judge(_tables(row)).findings
+    assert finding.outcome == "equivalent"
+    assert finding.sentence.endswith("more than chance, but less than the margin of 0.5 points.")
+
+
+def test_a_cost_is_told_as_a_positive_number_and_by_how_much_at_least() -> None:
     verdict = judge(_tables(_difference(-0.031, -0.04, -0.022)))
     assert verdict.findings[0].outcome == "cost"
     assert verdict.headline == (
-        "Hiding faces with blur cost about 3.1 points of top-1 accuracy on average (95 % interval 2.2 to "
-        "4.0; against the control arm none; 1,000 images, 5 seeds)."
+        "Hiding faces with blur cost at least 2.2 points of top-1 accuracy, about 3.1 on average (95 % "
+        "interval 2.2 to 4.0; against the control arm none; 1,000 images, 5 seeds)."
     )
 
 
 def test_a_gain_is_a_gain() -> None:
     verdict = judge(_tables(_difference(0.02, 0.01, 0.03)))
     assert verdict.findings[0].outcome == "gain"
-    assert "gained about 2.0 points" in verdict.headline
+    assert "gained at least 1.0 points of top-1 accuracy, about 2.0 on average" in verdict.headline
     assert "interval 1.0 to 3.0" in verdict.headline
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.0229, "2.2"), (0.022, "2.2"), (0.00099, "0.09"), (0.001, "0.1"), (0.00001, "0.00")],
+)
+def test_at_least_is_never_more(fraction: float, text: str) -> None:
+    assert at_least(fraction) == text
 
 
 @pytest.mark.parametrize("ends", [(0.0, 0.0), (-1e-17, 1e-17), (-0.02, 0.0), (0.0, 0.02)])
@@ -101,10 +152,12 @@ def test_several_arms_share_a_headline() -> None:
             _difference(-0.004, -0.011, 0.003),
             _difference(-0.05, -0.06, -0.04, arm=OVERLAY),
             _difference(-0.03, -0.06, -0.01, arm="mosaic(blocks=4)"),
+            _difference(-0.001, -0.002, 0.001, arm="pixelate(size=3)", p_equivalence=0.001),
         )
     )
     assert verdict.headline == (
-        "Hiding faces cost top-1 accuracy with overlay (about 5.0 points) and mosaic (about 3.0 points); "
+        "Hiding faces cost top-1 accuracy with overlay (about 5.0 points, at least 4.0) and mosaic (about "
+        "3.0 points, at least 1.0); hiding faces had no meaningful cost with pixelate (-0.1 points); "
         "with blur this study cannot tell the effect on top-1 accuracy from zero."
     )
 
@@ -140,7 +193,7 @@ def test_other_metrics_subsets_and_single_models_are_not_judged() -> None:
     assert "2 models, 5 seeds" in finding.sentence
 
 
-def test_categories_whose_interval_excludes_zero_are_named_in_order() -> None:
+def test_categories_with_an_established_change_are_named_in_order() -> None:
     categories = (
         _category("apron", -0.10, -0.2, -0.01),
         _category("kite", -0.30, -0.5, 0.1),
@@ -151,10 +204,11 @@ def test_categories_whose_interval_excludes_zero_are_named_in_order() -> None:
     (finding,) = verdict.findings
     assert [item.category for item in finding.harmed] == ["mask", "apron"]
     assert finding.categories_sentence == (
-        "In 3 of 4 categories the interval excludes zero; "
+        "In 3 of 4 categories a change is established; "
         "most harmed: mask (-40.0 points), apron (-10.0 points); most helped: oboe (+12.0 points)."
     )
-    assert any("without correction" in caveat and "about 5 in 100" in caveat for caveat in verdict.caveats)
+    assert any("Benjamini-Hochberg" in caveat and "about 5 in 100" in caveat for caveat in verdict.caveats)
+    assert [item.category for item in finding.most_harmed] == ["mask", "kite", "apron"]
 
 
 def test_categories_that_gained_are_named_alone() -> None:
@@ -164,10 +218,16 @@ def test_categories_that_gained_are_named_alone() -> None:
     assert finding.categories_sentence.endswith("most helped: apron (+10.0 points).")
 
 
-def test_no_affected_category_is_said() -> None:
-    verdict = judge(_tables(_difference(-0.1, -0.2, 0.05), categories=(_category("kite", 0.0, -0.1, 0.1),)))
-    assert verdict.findings[0].categories_sentence == (
-        "In none of 1 category does the interval exclude zero."
+def test_where_no_change_is_established_the_greatest_losses_are_named_all_the_same() -> None:
+    row = _difference(-0.1, -0.2, 0.05)
+    verdict = judge(_tables(row, categories=(_category("kite", 0.0, -0.1, 0.1),)))
+    assert verdict.findings[0].categories_sentence == "In none of 1 category is a change established."
+    lost = (_category("kite", -0.05, -0.2, 0.1), _category("mask", -0.3, -0.7, 0.1))
+    (finding,) = judge(_tables(row, categories=lost)).findings
+    assert finding.harmed == ()
+    assert finding.categories_sentence == (
+        "In none of 2 categories is a change established; the most was lost by mask (-30.0 points), "
+        "kite (-5.0 points)."
     )
 
 
@@ -184,13 +244,13 @@ def test_an_arm_evaluated_elsewhere_is_a_finding_but_no_headline() -> None:
     verdict = judge(_tables(_difference(-0.1, -0.2, -0.05), crossed))
     assert len(verdict.findings) == 2
     assert verdict.findings[1].sentence.startswith(
-        "Training on original and evaluating on blur cost about 30.0"
+        "Training on original and evaluating on blur cost at least 20.0"
     )
     assert verdict.headline == verdict.findings[0].sentence
 
 
 def test_the_planted_category_is_named(tmp_path: Path) -> None:
-    world = World(per_category=(60,) * 4, harmed={(BLUR, "mask"): 0.1})
+    world = World(per_category=(60,) * 4, harmed={(BLUR, "mask"): 0.1}, seeds=range(5))
     tables = tabulate(pair(make_predictions(tmp_path, world)), None, settings=CompareSettings(rounds=500))
     (finding,) = judge(tables).findings
     assert finding.outcome == "cost"
@@ -202,3 +262,35 @@ def test_the_planted_category_is_named(tmp_path: Path) -> None:
 )
 def test_points_have_no_negative_zero(fraction: float, text: str) -> None:
     assert points(fraction) == text
+
+
+def test_across_architectures_is_said_beside_the_mean() -> None:
+    tables = _tables(_difference(-0.02, -0.03, -0.01), _difference(-0.02, -0.03, -0.01, model="all"))
+    across = {
+        "arm": BLUR,
+        "reference": "none",
+        "metric": "top1_accuracy",
+        "subset": "all",
+        "n_models": 7,
+        "difference": -0.02,
+        "ci_low": -0.05,
+        "ci_high": 0.01,
+    }
+    table = pa.Table.from_pylist([across], schema=SCHEMAS["architectures"])
+    (finding,) = judge(replace(tables, architectures=table)).findings
+    assert finding.architectures == (
+        "Across architectures (paired t over 7 models), top-1 accuracy changes by -2.0 points (95 % interval "
+        "-5.0 to 1.0); the interval above takes these models as given."
+    )
+    assert judge(_tables(_difference(-0.02, -0.03, -0.01))).findings[0].architectures == ""
+
+
+def test_the_verdict_is_written_for_machines(tmp_path: Path) -> None:
+    verdict = judge(_tables(_difference(-0.004, -0.011, 0.003, seeds_needed=7)))
+    write_verdict(tmp_path, verdict)
+    read = json.loads((tmp_path / "verdict.json").read_text())
+    assert read.pop("schema_version") == SCHEMA_VERSION
+    assert set(read) == {"headline", "findings", "caveats"}
+    (finding,) = read["findings"]
+    assert (finding["outcome"], finding["seeds_needed"], finding["images_needed"]) == ("undecided", 7, None)
+    assert (finding["margin"], finding["p_equivalence"], finding["difference"]) == (0.01, 0.3, -0.004)

@@ -1,6 +1,7 @@
 """Statistics: predictions in, tables and a verdict out; knows tables only, never a model."""
 
 from sfumato.compare.arms import arm_name, is_crossed, is_obfuscated, reference_of, short_name, short_names
+from sfumato.compare.by_group import Grouping
 from sfumato.compare.comparison import compare
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import Tables, read_tables
@@ -9,6 +10,7 @@ from sfumato.compare.verdict import Finding, Verdict, judge
 __all__ = [
     "CompareSettings",
     "Finding",
+    "Grouping",
     "Tables",
     "Verdict",
     "arm_name",

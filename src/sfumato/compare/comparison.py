@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sfumato.compare.by_group import Grouping
+from sfumato.compare.further import Beside, further_tables
 from sfumato.compare.pairing import Outcomes, cell, pair
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import KIND, Tables, read_tables, write_tables
@@ -19,11 +21,12 @@ from sfumato.predictions import Predictions
 from sfumato.records import Manifest, finish, locked, make_key, prepare_output, read_manifest, versions
 
 
-def compare(
+def compare(  # noqa: PLR0913 -- the options of a command
     predictions: Sequence[Predictions],
     out: Path,
     *,
     faces: FaceTable | None = None,
+    groups: Sequence[Grouping] = (),
     settings: CompareSettings = CompareSettings(),
     work: Work = Work(),
 ) -> Tables:
@@ -32,12 +35,14 @@ def compare(
     Args:
         predictions: of every model, arm and seed; paired by image, and by seed within a model.
         out: folder for the tables; a finished one of the same inputs and settings is only read.
-        faces: tells images with faces from those without; None leaves that out.
+        faces: tells images with faces from those without, and how much they cover; None leaves that out.
+        groups: ways to group the images, each treated like categories.
         settings: of the bootstrap.
         work: progress and overwriting; the comparison runs in this process.
 
     Raises:
-        UsageError: predictions that cannot be paired (see `sfumato.compare.pairing.pair`).
+        UsageError: predictions that cannot be paired (see `sfumato.compare.pairing.pair`), or a grouping that
+            does not fit the images.
         OutputExists: `out` holds something else.
         TableError, ManifestError: an input is damaged.
     """
@@ -45,12 +50,17 @@ def compare(
     inputs = {"/".join(map(str, cell(item.facts))): read_manifest(item.folder).key for item in predictions}
     if faces is not None:
         inputs["faces"] = faces.manifest.key
+    inputs |= {f"groups {grouping.name}": grouping.key() for grouping in groups}
     key = make_key(KIND, inputs, asdict(settings))
     with locked(out):
         if prepare_output(out, KIND, key, overwrite=work.overwrite):
             return read_tables(out)
         has_faces = None if faces is None else _has_faces(outcomes, faces)
         tables = tabulate(outcomes, has_faces, settings=settings, progress=work.progress)
+        beside = Beside(predictions, faces, groups)
+        tables = replace(
+            tables, **further_tables(outcomes, beside, settings=settings, progress=work.progress)
+        )
         manifest = Manifest(
             kind=KIND,
             key=key,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sfumato.compare.arms import REFERENCES, arm_name, reference_of
@@ -29,6 +31,7 @@ class Outcomes:
         ranks: (model, arm) to (seeds, n): how many categories were placed before the right one.
         seeds: model to its seeds, in the order of the rows of `ranks`.
         excluded: image id to the reason for which it is in none of these.
+        rows: (model, arm) to (seeds, n): which row of a run's own table (and scores) an image is.
     """
 
     image_ids: Strings
@@ -37,6 +40,7 @@ class Outcomes:
     ranks: Mapping[tuple[str, str], Ranks]
     seeds: Mapping[str, tuple[int, ...]]
     excluded: Mapping[str, str]
+    rows: Mapping[tuple[str, str], NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -56,10 +60,11 @@ def _arm_order(arm: str) -> tuple[int, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """One run's predictions in the order of sorted image ids."""
+    """One run's predictions in the order of sorted image ids; `order` takes its table there."""
 
     title: str
-    image_ids: Strings
+    image_ids: pa.ChunkedArray
+    order: pa.Array
     label: NDArray[np.int64]
     rank: Ranks
     failed: Mapping[int, str]
@@ -86,16 +91,19 @@ def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False)
         _same_images(first, row)
     seeds = _seeds(rows, allow_single_seed=allow_single_seed)
     failed = _failed(rows.values())
-    kept = ~np.isin(np.arange(len(first.image_ids)), list(failed))
+    ids = np.asarray(first.image_ids.to_pylist(), dtype=np.str_)
+    kept = ~np.isin(np.arange(len(ids)), list(failed))
     if not kept.any():
         raise UsageError("every image failed in at least one run; nothing is left to compare")
+    cells = _cells(rows, seeds)
     outcomes = Outcomes(
-        image_ids=first.image_ids[kept],
+        image_ids=ids[kept],
         label=first.label[kept],
         categories=tuple(predictions[0].facts["categories"]),
-        ranks=_stacked(rows, seeds, kept),
+        ranks={key: np.stack([row.rank[kept] for row in of]) for key, of in cells.items()},
         seeds=seeds,
-        excluded={str(first.image_ids[index]): failed[index] for index in sorted(failed)},
+        rows={key: np.stack([row.order.to_numpy()[kept] for row in of]) for key, of in cells.items()},
+        excluded={str(ids[index]): failed[index] for index in sorted(failed)},
     )
     _one_of_each_reference(outcomes)
     return outcomes
@@ -109,14 +117,26 @@ def cell(facts: Mapping[str, Any]) -> tuple[str, str, int]:
 def _unique(predictions: Iterable[Predictions]) -> dict[tuple[str, str, int], _Row]:
     rows: dict[tuple[str, str, int], _Row] = {}
     folders: dict[tuple[str, str, int], Any] = {}
+    first: tuple[pa.ChunkedArray, pa.Array] | None = None
     for item in predictions:
         key = cell(item.facts)
         if key in rows:
             raise UsageError(
                 f"{item.folder} and {folders[key]} both hold {_title(key)}; compare them one at a time"
             )
-        rows[key], folders[key] = _row(_title(key), item), item.folder
+        ids = item.table["image_id"]
+        # Runs on one data set have their images in one order: it is looked for once.
+        order = first[1] if first and ids.equals(first[0]) else _order(item)
+        first = first or (ids, order)
+        rows[key], folders[key] = _row(_title(key), item, order), item.folder
     return rows
+
+
+def _order(item: Predictions) -> pa.Array:
+    ids = item.table["image_id"]
+    if pc.count_distinct(ids).as_py() < len(ids):
+        raise TableError(f"{item.folder}: an image occurs twice")
+    return pc.sort_indices(ids)
 
 
 def _title(key: tuple[str, str, int]) -> str:
@@ -124,20 +144,14 @@ def _title(key: tuple[str, str, int]) -> str:
     return f"model {model}, arm {arm}, seed {seed}"
 
 
-def _row(title: str, item: Predictions) -> _Row:
-    ids = np.asarray(item.table["image_id"].to_pylist(), dtype=np.str_)
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    if (ids[1:] == ids[:-1]).any():
-        raise TableError(f"{item.folder}: an image occurs twice")
-    ranks = item.table["label_rank"].fill_null(-1).to_numpy().astype(np.int32)[order]
-    labels = item.table["label"].to_numpy().astype(np.int64)[order]
-    status = np.asarray(item.table["status"].to_pylist(), dtype=object)[order]
-    if ((status == "ok") & (ranks < 0)).any():
+def _row(title: str, item: Predictions, order: pa.Array) -> _Row:
+    table = item.table.select(["image_id", "label", "label_rank", "status", "error"]).take(order)
+    ranks = table["label_rank"].fill_null(-1).to_numpy().astype(np.int32)
+    ok = pc.equal(table["status"], "ok").to_numpy()
+    if (ok & (ranks < 0)).any():
         raise TableError(f"{item.folder}: an image with status ok has no label_rank")
-    errors = np.asarray(item.table["error"].to_pylist(), dtype=object)[order]
-    failed = {int(index): f"{title}: {errors[index]}" for index in np.flatnonzero(status != "ok")}
-    return _Row(title, ids, labels, ranks, failed)
+    failed = {int(index): f"{title}: {table['error'][index].as_py()}" for index in np.flatnonzero(~ok)}
+    return _Row(title, table["image_id"], order, table["label"].to_numpy().astype(np.int64), ranks, failed)
 
 
 def _same_categories(predictions: Sequence[Predictions]) -> None:
@@ -166,20 +180,20 @@ def _known_labels(row: _Row, n_categories: int) -> None:
     odd = np.flatnonzero((row.label < 0) | (row.label >= n_categories))
     if len(odd):
         raise TableError(
-            f"{row.title}: '{row.image_ids[odd[0]]}' has label {row.label[odd[0]]}, "
+            f"{row.title}: '{row.image_ids[int(odd[0])]}' has label {row.label[odd[0]]}, "
             f"which is none of its {n_categories} categories"
         )
 
 
 def _same_images(first: _Row, row: _Row) -> None:
-    if not np.array_equal(first.image_ids, row.image_ids):
-        odd = sorted(set(first.image_ids.tolist()) ^ set(row.image_ids.tolist()))
+    if not first.image_ids.equals(row.image_ids):
+        odd = sorted(set(first.image_ids.to_pylist()) ^ set(row.image_ids.to_pylist()))
         raise UsageError(
             f"{first.title} and {row.title} were evaluated on different images "
             f"({len(odd)} in only one of them, '{odd[0]}' first); evaluate both on the same images"
         )
     if not np.array_equal(first.label, row.label):
-        odd_id = first.image_ids[np.flatnonzero(first.label != row.label)[0]]
+        odd_id = first.image_ids[int(np.flatnonzero(first.label != row.label)[0])]
         raise UsageError(f"{first.title} and {row.title} give '{odd_id}' different labels")
 
 
@@ -209,14 +223,11 @@ def _failed(rows: Iterable[_Row]) -> dict[int, str]:
     return failed
 
 
-def _stacked(
-    rows: Mapping[tuple[str, str, int], _Row], seeds: Mapping[str, tuple[int, ...]], kept: NDArray[np.bool_]
-) -> dict[tuple[str, str], Ranks]:
-    cells = dict.fromkeys((model, arm) for model, arm, _ in rows)
-    return {
-        (model, arm): np.stack([rows[model, arm, seed].rank[kept] for seed in seeds[model]])
-        for model, arm in cells
-    }
+def _cells(
+    rows: Mapping[tuple[str, str, int], _Row], seeds: Mapping[str, tuple[int, ...]]
+) -> dict[tuple[str, str], list[_Row]]:
+    found = dict.fromkeys((model, arm) for model, arm, _ in rows)
+    return {(model, arm): [rows[model, arm, seed] for seed in seeds[model]] for model, arm in found}
 
 
 def _one_of_each_reference(outcomes: Outcomes) -> None:

@@ -1,27 +1,33 @@
-"""Outcomes to tables: accuracies, differences with intervals, the same by category."""
+"""Outcomes to tables: accuracies, differences with intervals and tests, the same by category."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, log
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sfumato.compare.bootstrap import Indices, Resampling, resampled_sums
-from sfumato.compare.layout import Contrast, Layout, Values, accuracies, differences, lay_out
-from sfumato.compare.pairing import Outcomes
-from sfumato.compare.settings import CompareSettings
-from sfumato.compare.tables import (
-    BY_CATEGORY_SCHEMA,
-    DIFFERENCES_SCHEMA,
-    EXCLUDED_SCHEMA,
-    OVERALL_SCHEMA,
-    SEEDS_SCHEMA,
-    Tables,
+from sfumato.compare.arms import NONE, ORIGINAL, is_obfuscated
+from sfumato.compare.bootstrap import Indices, errors, resampled_means
+from sfumato.compare.by_category import category_rows
+from sfumato.compare.inference import (
+    interval,
+    no_difference,
+    p_equivalence,
+    p_value,
+    paired_t,
+    standard_error,
 )
+from sfumato.compare.layout import ALL_MODELS, Contrast, Layout, Values, accuracies, differences, lay_out
+from sfumato.compare.pairing import Outcomes
+from sfumato.compare.planning import TOLERANCE, images_needed, outcome, seeds_needed
+from sfumato.compare.settings import SEM_DDOF, CompareSettings
+from sfumato.compare.tables import SCHEMAS, SPLIT_PARTS, Tables
+from sfumato.compare.variance import Spread, joined_strata, smallest_effect, spread_of
 from sfumato.progress import Progress, silent
 
 STAGE = "compare"
@@ -29,18 +35,32 @@ STAGE = "compare"
 HasFaces = NDArray[np.int8]
 """For each image: 1 with faces, 0 examined and none found, -1 not known."""
 
+OUTCOME_TABLES = ("overall", "differences", "split", "architectures", "by_category", "seeds", "excluded")
+"""The tables made here; all that right and wrong alone can tell."""
+
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True, eq=False)
-class _Subset:
+class Subset:
+    """Some of the images.
+
+    Attributes:
+        name: "all", "with_faces" or "without_faces".
+        strata: columns of each category.
+    """
+
     name: str
     strata: tuple[Indices, ...]
 
     @property
     def n_images(self) -> int:
+        """How many there are."""
         return sum(map(len, self.strata))
 
     @property
     def columns(self) -> Indices:
+        """All of them."""
         return np.concatenate(self.strata)
 
 
@@ -51,94 +71,183 @@ def tabulate(
     settings: CompareSettings = CompareSettings(),
     progress: Progress = silent,
 ) -> Tables:
-    """All tables of a comparison.
+    """The tables that right and wrong can tell; the others of `Tables` are left empty.
 
     Args:
         outcomes: of n images.
         has_faces: (n,); None leaves the subsets with and without faces out.
         settings: of the bootstrap.
-        progress: called after each category of each subset.
+        progress: called after each subset, and after the categories.
     """
     layout = lay_out(outcomes)
     subsets = _subsets(outcomes, has_faces)
-    estimate = _Estimate(layout, settings, progress, len(subsets) * len(outcomes.categories))
-    overall: list[dict[str, Any]] = []
-    difference: list[dict[str, Any]] = []
-    for subset in subsets:
-        overall += _overall_rows(layout, subset)
-        difference += estimate.rows(subset)
-    categories = list(_category_rows(outcomes, layout, has_faces, estimate))
-    excluded = [{"image_id": key, "reason": reason} for key, reason in outcomes.excluded.items()]
-    return Tables(
-        overall=pa.Table.from_pylist(overall, schema=OVERALL_SCHEMA),
-        differences=pa.Table.from_pylist(difference, schema=DIFFERENCES_SCHEMA),
-        by_category=pa.Table.from_pylist(categories, schema=BY_CATEGORY_SCHEMA),
-        seeds=pa.Table.from_pylist(list(_seed_rows(outcomes, subsets)), schema=SEEDS_SCHEMA),
-        excluded=pa.Table.from_pylist(excluded, schema=EXCLUDED_SCHEMA),
-    )
+    rows: dict[str, list[Row]] = {name: [] for name in OUTCOME_TABLES}
+    for number, subset in enumerate(subsets, start=1):
+        found = list(difference_rows(layout, subset, settings))
+        rows["overall"] += _overall_rows(layout, subset, SEM_DDOF[settings.sem])
+        rows["differences"] += found
+        rows["split"] += split_rows(found)
+        rows["architectures"] += architecture_rows(found, settings.confidence)
+        progress(STAGE, number, len(subsets) + 1)
+    rows["by_category"] += category_rows(outcomes, layout, has_faces, settings.confidence)
+    rows["seeds"] += _seed_rows(outcomes, subsets)
+    rows["excluded"] += [{"image_id": key, "reason": reason} for key, reason in outcomes.excluded.items()]
+    progress(STAGE, len(subsets) + 1, len(subsets) + 1)
+    return Tables(**{name: pa.Table.from_pylist(of, schema=SCHEMAS[name]) for name, of in rows.items()})
 
 
-def _subsets(outcomes: Outcomes, has_faces: HasFaces | None) -> list[_Subset]:
+def _subsets(outcomes: Outcomes, has_faces: HasFaces | None) -> list[Subset]:
     everything = np.ones(len(outcomes.label), dtype=bool)
     masks = {"all": everything}
     if has_faces is not None:
         masks |= {"with_faces": has_faces == 1, "without_faces": has_faces == 0}
-    return [
-        _Subset(
-            name,
-            tuple(
-                np.flatnonzero(mask & (outcomes.label == label)) for label in range(len(outcomes.categories))
-            ),
-        )
-        for name, mask in masks.items()
-    ]
+    return [Subset(name, _by_label(outcomes, mask)) for name, mask in masks.items()]
 
 
-class _Estimate:
-    """Differences and their intervals, overall and, from the same draws, by category."""
+def _by_label(outcomes: Outcomes, mask: NDArray[np.bool_]) -> tuple[Indices, ...]:
+    columns = np.flatnonzero(mask)
+    order = columns[np.argsort(outcomes.label[columns], kind="stable")]
+    ends = np.cumsum(np.bincount(outcomes.label[columns], minlength=len(outcomes.categories)))
+    return tuple(np.split(order, ends[:-1]))
 
-    def __init__(self, layout: Layout, settings: CompareSettings, progress: Progress, total: int) -> None:
-        self.layout = layout
-        self.contrasts = differences(layout)
-        self.by_category: list[tuple[Values, Values] | None] = []
-        self._settings = settings
-        self._resampling = Resampling(layout, self.contrasts, settings) if self.contrasts else None
-        self._progress = progress
-        self._done, self._total = 0, total
 
-    def rows(self, subset: _Subset) -> list[dict[str, Any]]:
-        """Rows of the table of differences for one subset; "all" also fills `by_category`."""
-        if self._resampling is None:
-            return []
-        bounds = self._bounds(self._resampling, subset)
-        means = _means(self.layout, subset.columns)
-        return [
-            {
-                **_names(item),
-                "reference": item.reference,
-                "subset": subset.name,
-                "difference": None if means is None else float(item.weights @ means),
-                "ci_low": None if bounds is None else float(bounds[0][number]),
-                "ci_high": None if bounds is None else float(bounds[1][number]),
-                "n_images": subset.n_images,
-                "n_seeds": _n_seeds(self.layout, item),
-                "n_rounds": self._settings.rounds,
+def difference_rows(layout: Layout, subset: Subset, settings: CompareSettings) -> Iterator[Row]:
+    """Rows of the table of differences for one subset; one draw of images serves all of them."""
+    contrasts = differences(layout)
+    means = _means(layout, subset.columns)
+    strata = joined_strata(subset.strata)
+    spreads = [spread_of(layout, item, strata) for item in contrasts]
+    resampled = resampled_means(_by_image(layout, contrasts), strata, settings) if contrasts else None
+    for number, (item, spread) in enumerate(zip(contrasts, spreads, strict=True)):
+        difference = None if means is None else float(item.weights @ means)
+        row = {
+            **_names(item),
+            "reference": item.reference,
+            "subset": subset.name,
+            "difference": difference,
+            "n_images": subset.n_images,
+            "n_seeds": _n_seeds(layout, item),
+            "n_rounds": settings.rounds,
+            "margin": settings.margin,
+        }
+        if difference is not None and spread is not None and resampled is not None:
+            found = errors(resampled[:, number], spread, settings)
+            row |= _tests(difference, found, spread, (subset.n_images, settings))
+            row |= _without_variance(row, spread, settings)
+        yield row
+
+
+def _without_variance(row: Row, spread: Spread, settings: CompareSettings) -> Row:
+    """What to put instead where every image does the same in both arms, so that no variance is seen.
+
+    Were the images alike by chance only: of no change, a share of them that is the margin could have gone
+    unseen; a change could be of either sign in each, and n agree with probability 2^(1 - n).
+    """
+    n, alpha = row["n_images"], 1 - settings.confidence
+    if spread.variance * n**2 > _LEAST_SEEN:
+        return {}
+    if abs(row["difference"]) > TOLERANCE:
+        return dict.fromkeys(_TESTED) if 0.5 ** (n - 1) > alpha else {}
+    tost = max(row["p_equivalence"], no_difference(n, settings.margin))
+    decided = outcome((0.0, 0.0), tost, alpha)
+    needed = ceil(log(alpha) / log(1 - settings.margin)) if decided == "undecided" else None
+    return {"p_equivalence": tost, "outcome": decided, "seeds_needed": None, "images_needed": needed}
+
+
+_LEAST_SEEN = 1e-6
+"""Variance times squared number of images: one image that changed in one of a hundred runs is a hundred times
+that; sums that are zero on paper stay far below."""
+
+
+def _by_image(layout: Layout, contrasts: Sequence[Contrast]) -> NDArray[np.float32]:
+    """Each contrast of single images, seeds averaged: (contrasts, n)."""
+    means = np.stack([layout.correct[layout.rows(group)].mean(axis=0) for group in range(len(layout.groups))])
+    weights = np.stack([item.weights for item in contrasts]).astype(np.float32)
+    found: NDArray[np.float32] = weights @ means
+    return found
+
+
+def _tests(
+    difference: float, found: Values, spread: Spread, study: tuple[int, CompareSettings]
+) -> dict[str, Any]:
+    n_images, settings = study
+    low, high = interval(difference, found, settings.confidence)
+    tost = p_equivalence(difference, found, settings.margin)
+    decided = outcome((low, high), tost, 1 - settings.confidence)
+    undecided = decided == "undecided"
+    return {
+        "ci_low": low,
+        "ci_high": high,
+        "standard_error": float(np.sqrt(spread.variance)),
+        "degrees_of_freedom": spread.df,
+        "p_value": p_value(difference, found),
+        "p_equivalence": tost,
+        "outcome": decided,
+        "smallest_effect": smallest_effect(spread, settings.confidence),
+        "seeds_needed": seeds_needed(spread, difference, settings) if undecided else None,
+        "images_needed": images_needed(spread, difference, n_images, settings) if undecided else None,
+    }
+
+
+_TESTED = (
+    "ci_low",
+    "ci_high",
+    "standard_error",
+    "degrees_of_freedom",
+    "p_value",
+    "p_equivalence",
+    "outcome",
+    "smallest_effect",
+    "seeds_needed",
+    "images_needed",
+)
+
+
+def split_rows(rows: Sequence[Row]) -> Iterator[Row]:
+    """What compression did and what hiding did, from rows of differences of one subset."""
+    index = {(row["model"], row["arm"], row["metric"], row["reference"]): row for row in rows}
+    controls = {
+        (model, metric): row
+        for (model, arm, metric, reference), row in index.items()
+        if not is_obfuscated(arm) and reference == ORIGINAL
+    }
+    for (model, arm, metric, reference), total in index.items():
+        hiding, writing = index.get((model, arm, metric, NONE)), controls.get((model, metric))
+        if reference != ORIGINAL or hiding is None or writing is None:
+            continue
+        parts = zip(SPLIT_PARTS, (total, writing, hiding), strict=True)
+        yield {
+            **{name: total[name] for name in ("model", "arm", "metric", "subset", "n_images", "n_seeds")},
+            **{
+                f"{part}{ending}": row.get(column)
+                for part, row in parts
+                for ending, column in _SPLIT_COLUMNS.items()
+            },
+        }
+
+
+_SPLIT_COLUMNS = {"": "difference", "_ci_low": "ci_low", "_ci_high": "ci_high", "_p_value": "p_value"}
+
+
+def architecture_rows(rows: Sequence[Row], confidence: float) -> Iterator[Row]:
+    """Paired t over models, from rows of differences of one subset."""
+    names = ("arm", "reference", "metric", "subset", "n_images")
+    cells: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        if row["model"] != ALL_MODELS and row["difference"] is not None:
+            cells.setdefault(tuple(row[name] for name in names), []).append(row["difference"])
+    for key, values in cells.items():
+        if len(values) > 1:
+            error, low, high, p = paired_t(np.array(values), confidence)
+            yield {
+                **dict(zip(names, key, strict=True)),
+                "n_models": len(values),
+                "difference": float(np.mean(values)),
+                "standard_error": error,
+                "ci_low": low,
+                "ci_high": high,
+                "p_value": p,
             }
-            for number, item in enumerate(self.contrasts)
-        ]
-
-    def _bounds(self, resampling: Resampling, subset: _Subset) -> tuple[Values, Values] | None:
-        totals = np.zeros((self._settings.rounds, len(self.layout.correct)))
-        sums = resampled_sums(self.layout.correct, subset.strata, self._settings)
-        for columns, of_category in zip(subset.strata, sums, strict=True):
-            totals += of_category
-            if subset.name == "all":
-                n = len(columns)
-                self.by_category.append(resampling.intervals(of_category, n) if n > 1 else None)
-            self._done += 1
-            self._progress(STAGE, self._done, self._total)
-        # One image knows nothing about how images vary: no interval rather than one of width zero.
-        return resampling.intervals(totals, subset.n_images) if subset.n_images > 1 else None
 
 
 def _means(layout: Layout, columns: Indices) -> Values | None:
@@ -155,87 +264,29 @@ def _n_seeds(layout: Layout, item: Contrast) -> int:
     return int(layout.n_seeds[item.weights != 0].min())
 
 
-def _overall_rows(layout: Layout, subset: _Subset) -> Iterator[dict[str, Any]]:
-    means, errors = _means(layout, subset.columns), _standard_errors(layout, subset.columns)
+def _overall_rows(layout: Layout, subset: Subset, ddof: int) -> Iterator[Row]:
+    by_run = layout.correct[:, subset.columns].mean(axis=1, dtype=np.float64) if subset.n_images else None
+    by_group = [None if by_run is None else by_run[layout.rows(g)] for g in range(len(layout.groups))]
     for item in accuracies(layout):
-        n_seeds = _n_seeds(layout, item)
+        parts = [(item.weights[g], by_group[g]) for g in np.flatnonzero(item.weights)]
+        known = [(weight, values) for weight, values in parts if values is not None]
         yield {
             **_names(item),
             "subset": subset.name,
-            "mean": None if means is None else float(item.weights @ means),
-            "standard_error": None if errors is None or n_seeds < 2 else _combined(item, errors),
+            "mean": float(sum(weight * values.mean() for weight, values in known)) if known else None,
+            "standard_error": _combined([(w, standard_error(values, ddof)) for w, values in known]),
             "n_images": subset.n_images,
-            "n_seeds": n_seeds,
+            "n_seeds": _n_seeds(layout, item),
         }
 
 
-def _combined(item: Contrast, errors: Values) -> float:
-    return float(np.sqrt(item.weights**2 @ errors**2))  # seeds of different models are independent
+def _combined(parts: Sequence[tuple[float, float | None]]) -> float | None:
+    """Standard error of a weighted sum; seeds of different models are independent."""
+    known = [(weight * error) ** 2 for weight, error in parts if error is not None]
+    return float(np.sqrt(sum(known))) if parts and len(known) == len(parts) else None
 
 
-def _standard_errors(layout: Layout, columns: Indices) -> Values | None:
-    """Standard error over seeds of each group, (groups,); 0 stands in for groups of one seed."""
-    if not len(columns):
-        return None
-    by_run = layout.correct[:, columns].mean(axis=1, dtype=np.float64)
-    errors = np.zeros(len(layout.groups))
-    for group, n_seeds in enumerate(layout.n_seeds):
-        if n_seeds > 1:
-            errors[group] = by_run[layout.rows(group)].std(ddof=1) / np.sqrt(n_seeds)
-    return errors
-
-
-def _category_rows(
-    outcomes: Outcomes, layout: Layout, has_faces: HasFaces | None, estimate: _Estimate
-) -> Iterator[dict[str, Any]]:
-    arms: dict[tuple[str, str], list[Contrast]] = {}
-    for item in accuracies(layout):
-        arms.setdefault((item.model, item.arm), []).append(item)
-    columns = [np.flatnonzero(outcomes.label == label) for label in range(len(outcomes.categories))]
-    means = [_means(layout, of_label) for of_label in columns]
-    shares = [_share(has_faces, of_label) for of_label in columns]
-    for (model, arm), items in arms.items():
-        for label, category in enumerate(outcomes.categories):
-            mean = means[label]
-            yield {
-                "model": model,
-                "arm": arm,
-                "category": category,
-                "label": label,
-                "n_images": len(columns[label]),
-                "n_seeds": _n_seeds(layout, items[0]),
-                "share_with_faces": shares[label],
-                **{item.metric: None if mean is None else float(item.weights @ mean) for item in items},
-                **_category_differences(estimate, (model, arm), label, mean),
-            }
-
-
-def _share(has_faces: HasFaces | None, columns: Indices) -> float | None:
-    if has_faces is None:
-        return None
-    known = has_faces[columns][has_faces[columns] >= 0]
-    return float((known == 1).mean()) if len(known) else None
-
-
-def _category_differences(
-    estimate: _Estimate, arm: tuple[str, str], label: int, means: Values | None
-) -> dict[str, float]:
-    found: dict[str, float] = {}
-    if means is None:
-        return found
-    bounds = estimate.by_category[label] if estimate.by_category else None
-    for number, item in enumerate(estimate.contrasts):
-        if (item.model, item.arm) != arm:
-            continue
-        short = item.metric.removesuffix("_accuracy")
-        found[f"{short}_difference_to_{item.reference}"] = float(item.weights @ means)
-        if bounds is not None:
-            found[f"{short}_ci_low_to_{item.reference}"] = float(bounds[0][number])
-            found[f"{short}_ci_high_to_{item.reference}"] = float(bounds[1][number])
-    return found
-
-
-def _seed_rows(outcomes: Outcomes, subsets: list[_Subset]) -> Iterator[dict[str, Any]]:
+def _seed_rows(outcomes: Outcomes, subsets: Sequence[Subset]) -> Iterator[Row]:
     for model in outcomes.models:
         for arm in outcomes.arms(model):
             for seed, ranks in zip(outcomes.seeds[model], outcomes.ranks[model, arm], strict=True):

@@ -84,6 +84,18 @@ def statistics(
     )
 
 
+def area_shares(faces: FaceTable, *, kinds: Collection[str] | None = None) -> dict[str, float]:
+    """Share of each image that its boxes cover together, by id of the images that were examined.
+
+    Args:
+        faces: the face table; images that failed have no entry, one of unknown size has NaN.
+        kinds: as for `statistics`.
+    """
+    ok = faces.images.filter(pc.equal(faces.images["status"], "ok"))
+    shares = _count(faces.images, faces.faces, kinds).area_share
+    return dict(zip(ok["image_id"].to_pylist(), shares.tolist(), strict=True))
+
+
 @dataclass(frozen=True, eq=False)
 class _Counted:
     """The examined images, one entry each; `area_share` is NaN where the size is not known."""
