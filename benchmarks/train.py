@@ -13,7 +13,9 @@ The two take turns in short rounds, so that a machine that becomes slower is slo
 two epochs anew; the second one counts, the plain loop's from its first batch on, so that the start of its
 workers does not. Printed are images a second, the ratio at the median round, processor
 time (which other work on the machine changes less), and the ceiling: the rate of the same steps on a batch
-that lies in the device's memory. `--accuracy` trains both for equal epochs and prints their accuracies.
+that lies in the device's memory. The processor time of the plain loop counts the start of its workers, which
+weighs less with more `--images`. OMP_NUM_THREADS sets the threads that compute. `--accuracy` trains both for
+equal epochs and prints their accuracies.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from sfumato.data import Dataset, read_folder
 from sfumato.engines import Work
 from sfumato.learn import Recipe, RunConfig, evaluate, find_recipe, train
 from sfumato.learn.device import choose_runtime
-from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
+from sfumato.learn.inputs import DEFAULT_BUDGET, prepare_images
 from sfumato.learn.operators import import_torchvision
 from sfumato.learn.run import read_rows
 from sfumato.learn.steps import Steps
@@ -139,7 +141,7 @@ def plain_step(setup: Setup) -> tuple[Callable[[Any, Any], None], nn.Module]:
         images, target = (value.to(setup.device, non_blocking=True) for value in (images, target))
         output = model(images)
         loss = criterion(output, target)
-        _, best = output.topk(5, 1)
+        _, best = output.topk(min(5, output.shape[1]), 1)
         right = best.eq(target[:, None])
         _ = loss.item(), right[:, :1].sum().item(), right.sum().item()
         optimizer.zero_grad()
@@ -213,7 +215,7 @@ def in_memory(setup: Setup) -> dict[str, Callable[[], Rate]]:
     def ours() -> None:
         steps.take(pixels, labels, rate=0.01, n_batch=count, pause=False)
 
-    measured = {}
+    measured: dict[str, Callable[[], Rate]] = {}
     for name, way in {"plain": lambda: plain(floats, labels), "ours": ours}.items():
         timed(way, 1, count, setup.device)
         n_steps = max(1, round(timed(way, 2, 1, setup.device).images))
@@ -244,8 +246,8 @@ def median(rates: Sequence[Rate]) -> Rate:
     return Rate(*(float(np.median(column)) for column in columns))
 
 
-def decoded(setup: Setup, scratch: Path) -> tuple[Images, float]:
-    """The training images ready, and the seconds that it took."""
+def speed(setup: Setup, rounds: int, scratch: Path) -> None:
+    """Print the speed of both ways."""
     begun = time.perf_counter()
     images = prepare_images(
         setup.dataset,
@@ -255,12 +257,7 @@ def decoded(setup: Setup, scratch: Path) -> tuple[Images, float]:
         root=scratch / "cache",
         budget=setup.budget,
     )
-    return images, time.perf_counter() - begun
-
-
-def speed(setup: Setup, rounds: int, scratch: Path) -> None:
-    """Print the speed of both ways."""
-    images, seconds = decoded(setup, scratch)
+    seconds = time.perf_counter() - begun
     print(
         f"\n{setup.model} at {setup.size} px, batches of {setup.recipe.batch_size}, {len(images)} images, "
         f"{setup.device}, {choose_runtime(setup.device).precision}, {torch.get_num_threads()} threads\n"
@@ -382,7 +379,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.05, help="learning rate")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, help="of torch; default its own choice")
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
     parser.add_argument("--stream", action="store_true", help="ours decodes while it trains, too")
     parser.add_argument("--accuracy", action="store_true", help="compare accuracies instead of speed")
@@ -390,8 +386,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="for --accuracy")
     parser.add_argument("--seeds", type=int, default=3, help="for --accuracy")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
     import_torchvision()
     print(f"torch {torch.__version__}; load of the machine when it began: {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from sfumato.data import Dataset
-from sfumato.errors import BusyError, ManifestError, TrainingError
+from sfumato.errors import BusyError, ManifestError, TrainingError, UsageError
 from sfumato.learn import Recipe, RunConfig, evaluate, find_recipe, train
 from sfumato.learn.device import Runtime
 from sfumato.learn.run import read_rows
@@ -265,3 +265,13 @@ def test_damaged_rows_are_said(colours: Make, tiny: Recipe, tmp_path: Path) -> N
     (run / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
     with pytest.raises(ManifestError, match=r"metrics.jsonl: cannot be read .*; train the run anew"):
         read_rows(run)
+
+
+def test_a_run_goes_on_with_images_from_where_it_began(tmp_path: Path, colours: Make, tiny: Recipe) -> None:
+    dataset, config = colours(), RunConfig("plain", tiny, checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        train(dataset, config, tmp_path / "run", work=killed_after(8))
+    with pytest.raises(UsageError, match="begun with packed images.*--cache-budget"):
+        train(dataset, config, tmp_path / "run", budget=0)
+    train(dataset, config, tmp_path / "run")
+    assert read_manifest(tmp_path / "run").facts["images"] == "packed"

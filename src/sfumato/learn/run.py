@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.data import Dataset
 from sfumato.engines import Work
-from sfumato.errors import DatasetError, ManifestError
+from sfumato.errors import DatasetError, ManifestError, UsageError
 from sfumato.learn.config import RunConfig as RunConfig
 from sfumato.learn.config import config_from
 from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
@@ -26,6 +26,7 @@ from sfumato.records import (
     locked,
     make_key,
     prepare_output,
+    read_json,
     read_manifest,
     versions,
     write_atomic,
@@ -196,14 +197,27 @@ class _Run:
         self._resume()
         images = self._images_together("train")
         _need_examples(self.dataset, images)
+        self.training.world.share(lambda: self._need_same_way(images))
+        facts = {**self._facts(), "images": images.way}
         if self.training.world.main:
-            write_json(self.out / CONFIG, {**self._facts(), "recipe": self.config.recipe.settings()})
+            write_json(self.out / CONFIG, {**facts, "recipe": self.config.recipe.settings()})
         self._epochs(images)
         if self.training.world.main:
             self._write_rows()
             write_weights(self.out / WEIGHTS, self.training.result())
         counts = {"n_images": len(images), "n_failed": len(images.failed), "epochs": len(self.rows)}
         return counts, {**self._facts(), "images": images.way}
+
+    def _need_same_way(self, images: Images) -> None:
+        """A run that was begun with packed images goes on with these: streamed ones differ a little."""
+        if not (self.out / CHECKPOINT).is_file() or not (self.out / CONFIG).is_file():
+            return
+        before = read_json(self.out / CONFIG).get("images", images.way)
+        if before != images.way:
+            raise UsageError(
+                f"{self.out}: begun with {before} images, which now would be {images.way}; go on with the "
+                "--cache-budget that it was begun with, or start anew with --overwrite"
+            )
 
     def _resume(self) -> None:
         from sfumato.learn.checkpoint import read_checkpoint, sweep
