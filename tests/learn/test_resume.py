@@ -271,7 +271,7 @@ def test_a_run_goes_on_with_images_from_where_it_began(tmp_path: Path, colours: 
     dataset, config = colours(), RunConfig("plain", tiny, checkpoint_seconds=0.0)
     with pytest.raises(Killed):
         train(dataset, config, tmp_path / "run", work=killed_after(8))
-    with pytest.raises(UsageError, match="begun with packed images.*--cache-budget"):
+    with pytest.raises(UsageError, match=r"begun with packed images.*--cache-budget"):
         train(dataset, config, tmp_path / "run", budget=0)
     train(dataset, config, tmp_path / "run")
     assert read_manifest(tmp_path / "run").facts["images"] == "packed"
