@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
 GROUND = ("errors", "boxes", "images", "specs", "records", "progress", "toml_files", "predictions")
 """Top-level modules that every room may use, and that use no room."""
-ROOMS = ("engines", "data", "faces", "detect", "obfuscate", "learn", "compare", "report")
+ROOMS = ("engines", "data", "faces", "detect", "review", "obfuscate", "learn", "compare", "report")
 """Rooms in the order of the flow: each may use those before it."""
 ROOF = ("testing", "plan", "study", "demo", "cli", "__main__")
 """Top-level modules that use the rooms."""

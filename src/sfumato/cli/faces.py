@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sfumato.cli import tasks
 from sfumato.cli.options import (
     Json,
     Out,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sfumato.faces import Faces as Record
 
 app = typer.Typer(no_args_is_help=True, help="Faces as data: statistics, scores, exchange with other tools.")
+app.add_typer(tasks.app, name="tasks")
 
 Orientation = Literal["upright", "stored"]
 Faces = Annotated[Path, typer.Argument(metavar="FACES", help="Folder that sfumato detect wrote.")]
@@ -181,6 +183,32 @@ def export(
     say(asdict(done), f"{out}: {done.n_images} images, {done.n_faces} faces", as_json=as_json)
     if done.lost:
         typer.echo(f"sfumato: {format_} has no place for {', '.join(done.lost)}", err=True)
+
+
+@app.command()
+def merge(
+    faces: Faces,
+    reviews: Annotated[Path, typer.Option(help="Folder that sfumato review wrote.")],
+    out: Out,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="CSV of category,supercategory, or ilsvrc: groups of the table of estimates."),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """What people said, put into the faces: the next revision, disagreements, what is still missed.
+
+    Example: sfumato faces merge faces --reviews faces-review --out reviewed
+    """
+    from sfumato.data.groups import read_groups
+    from sfumato.faces import read_faces
+    from sfumato.review import write_merged
+
+    table = write_merged(
+        read_faces(faces), reviews, out, groups=read_groups(groups) if groups else None, overwrite=overwrite
+    )
+    say_done(out, table.manifest.counts, table.errors, as_json=as_json)
 
 
 def _known(found: Path, select: Path | None) -> Mapping[str, Record]:

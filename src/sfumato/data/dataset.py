@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Dataset:
     """
 
     root: Path
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     categories: tuple[str, ...]
     fingerprint: str
     arm: str = "original"
