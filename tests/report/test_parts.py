@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +16,18 @@ from sfumato.compare import read_tables
 from sfumato.obfuscate import VARIANT_SCHEMA
 from sfumato.records import write_table
 from sfumato.report import ReportInputs
-from sfumato.report.charts import category_charts, difference_charts, faces_chart
+from sfumato.report.categories import categories_section, category_rows
+from sfumato.report.charts import cost_charts, faces_chart
+from sfumato.report.comparison import Comparison
 from sfumato.report.face_facts import face_facts
-from sfumato.report.numerals import change, count, interval, percent, plural, typeset
+from sfumato.report.numerals import change, count, interval, percent, plural, probability, signed, typeset
 from sfumato.report.pictures import LONG_SIDE, examples
-from sfumato.report.plots import Estimate, changes_plot
-from sfumato.report.rows import Comparison
+from sfumato.report.plots import Curve, Estimate, changes_plot, curves_plot, shown_range
+from sfumato.report.privacy import privacy_section
+from sfumato.report.scatter import BOTTOM, HEIGHT, TOP, Point, scatter
 from tests.compare.synthetic import BLUR, NONE, World, make_faces
 from tests.report.conftest import OVERLAY
+from tests.report.study import make_study
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,11 @@ def test_other_numbers() -> None:
     assert count(None) == "–"
     assert plural(1, "image") == "1 image"
     assert plural(1200, "image") == "1,200 images"
+    assert plural(2, "category") == "2 categories"
+    assert change(0.00655, decimals=2) == "+0.66"
+    assert interval(-0.00655, 0.0, decimals=2) == "−0.66 to 0.00"
+    assert [probability(p) for p in (None, 0.0004, 0.012, 0.346)] == ["–", "<0.001", "0.012", "0.35"]
+    assert [signed(value) for value in (None, -0.001, 0.5)] == ["–", "0.00", "+0.50"]
 
 
 def test_only_numbers_get_a_true_minus() -> None:
@@ -130,12 +141,14 @@ def test_pictures_of_many_arms_are_bounded(study: ReportInputs) -> None:
 
 def test_charts_tell_their_numbers_in_words(study: ReportInputs) -> None:
     comparison = Comparison.of(read_tables(study.tables))
-    first, apart = difference_charts(comparison)
-    assert "blur, resnet18" in first.alt
-    assert "overlay, all models" in first.alt
-    assert "images without faces" in apart.alt
-    worst = [chart.alt for chart in category_charts(comparison)][1]
-    assert "from mask (−" in worst
+    charts = {chart.name: chart.alt for chart in cost_charts(comparison)}
+    assert "overlay −" in charts["differences"]
+    assert "blur: writing anew" in charts["split"]
+    assert "images without faces" in charts["differences-by-faces"]
+    assert "resnet18" in charts["models-1"]
+    assert "all models" in charts["models-2"]
+    worst = [arm.alt for arm in categories_section(comparison, {})][1]
+    assert "The greatest loss is mask (−" in worst
     facts = face_facts(study.faces, study.original.categories)
     (shares,) = faces_chart(facts)
     assert "apron 33 %" in shares.alt
@@ -146,9 +159,11 @@ def test_a_plot_shows_without_colour_what_excludes_zero() -> None:
     assert excluded.excludes_zero
     assert not held.excludes_zero
     assert not Estimate("a", -0.1, None, None).excludes_zero
-    fills = [changes_plot([row], "x").count(b"fill: #a3341f") for row in (excluded, held)]
+    told = replace(held, established=True)
+    fills = [changes_plot([row], "x").count(b"fill: #a3341f") for row in (excluded, held, told)]
     assert fills[0] > 0
     assert fills[1] == 0
+    assert fills[2] > 0
     assert changes_plot([held], "x") == changes_plot([held], "x")
 
 
@@ -158,3 +173,56 @@ def test_a_control_arm_is_no_obfuscated_arm(study: ReportInputs) -> None:
     assert comparison.reference(BLUR) == "none"
     assert comparison.reference(NONE) == "original"
     assert comparison.reference("original") is None
+
+
+def test_a_scatter_is_well_formed_and_names_what_is_established() -> None:
+    points = [
+        Point("<b> & 'co'", 10.0, -12.0, "real loss", "−12.0 points (real loss)"),
+        Point("quiet", 60.0, 0.5, "", "+0.5 points"),
+        Point("winner" * 9, 100.0, 3.0, "gain", "+3.0 points (gain)"),
+    ]
+    root = ElementTree.fromstring(scatter(points, title='a "title"', xlabel="share, %"))
+    marks = {item.get("data-name"): item for item in root if item.get("data-name")}
+    assert list(marks) == ["quiet", "<b> & 'co'", "winner" * 9]  # what is established lies on top
+    assert marks["quiet"][0].text == "quiet: +0.5 points"
+    shapes = {(mark.tag, re.sub(r"^M[^m]*", "", mark.get("d", ""))) for mark in marks.values()}
+    assert len(shapes) == 3
+    written = [item.text or "" for item in root if item.get("font-weight") == "600"]
+    assert written == ["<b> & 'co'", f"{('winner' * 9)[:25]}…"]
+
+
+@pytest.mark.parametrize("values", [(0.0,), (-0.04, 0.02), (-100.0, 100.0), (3.0, 7.0), (-1e-9,)])
+def test_a_scatter_holds_all_its_points(values: tuple[float, ...]) -> None:
+    points = [Point(f"c{value}", 50.0, value, "", "") for value in values]
+    root = ElementTree.fromstring(scatter(points, title="t", xlabel="x"))
+    heights = [float(item.get("cy", "nan")) for item in root if item.get("data-name")]
+    assert len(heights) == len(values)
+    assert all(TOP <= height <= HEIGHT - BOTTOM for height in heights)
+    assert sorted(heights, reverse=True) == heights
+
+
+def test_categories_come_with_the_greatest_loss_first_and_empty_ones_last(tmp_path: Path) -> None:
+    world = World(categories=("empty", "a", "b"), per_category=(0, 9, 9), harmed={(BLUR, "b"): 0.1})
+    comparison = Comparison.of(read_tables(make_study(tmp_path, world).tables))
+    rows = category_rows(comparison, BLUR, "none")
+    assert [row.row["category"] for row in rows] == ["b", "a", "empty"]
+    before = {row["label"]: row["top1_accuracy"] for row in comparison.categories(NONE)}
+    assert [row.before for row in rows] == [before[2], before[1], None]
+
+
+def test_an_interval_of_next_to_nothing_does_not_flatten_a_curve() -> None:
+    values = [Estimate(str(n), -0.01 * n, -0.01 * n - 0.02, -0.01 * n + 0.02) for n in range(4)]
+    low, high = shown_range([*values, Estimate("4", -0.05, -1.0, 1.0)])
+    assert -7 < low < -5
+    assert 2 < high < 3
+    assert shown_range([Estimate("0", 0.0, None, None)]) == pytest.approx((-0.006, 0.006))
+    steps = [*values[:2], None, values[3]]
+    assert curves_plot([Curve("$a", steps), Curve("b", steps)], "0123", ("x", "y")).startswith(b"<?xml")
+
+
+def test_methods_tell_of_themselves_and_unknown_ones_are_named_only() -> None:
+    known, unknown = privacy_section(["original", "none()", "blur(strength=0.2)", "theirs(x=1) -> none()"])
+    assert (known.name, known.spec) == ("blur", "blur(strength=0.2)")
+    assert "blur" in known.summary.lower()
+    assert known.invertible.startswith("partly")
+    assert (unknown.name, unknown.summary, unknown.invertible) == ("theirs", "", "")

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sfumato.compare.layout import ALL_MODELS
+from sfumato.report.comparison import SUBSETS, TOP1, Comparison, Row, model_name
+from sfumato.report.cost import PARTS, split_rows
+from sfumato.report.exposure import LEVELS, bin_name, bins
 from sfumato.report.face_facts import FaceFacts
-from sfumato.report.numerals import change, interval
-from sfumato.report.plots import Estimate, changes_plot, shares_plot
-from sfumato.report.rows import SUBSETS, Comparison, Row
+from sfumato.report.groups import established, group_rows
+from sfumato.report.numerals import change, interval, percent
+from sfumato.report.plots import LINES, Curve, Estimate, changes_plot, curves_plot, shares_plot
 
 MOST_ROWS = 40
-"""Categories that a plot has room for; of more, those at both ends are drawn."""
+"""Categories or models that a plot has room for."""
 
 _CHANGE = "change of top-1 accuracy, points"
+_HOW = "Points are estimates, bars their intervals; a filled point: the interval leaves zero out."
+_PART_MARKERS = {"total": "o", "recompression": "s", "obfuscation": "D"}
 
 
 @dataclass(frozen=True)
@@ -42,47 +47,47 @@ class Chart:
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
-def difference_charts(comparison: Comparison) -> Iterator[Chart]:
-    """Changes by arm and model, then by arm with and without faces."""
-    rows = [row for arm in comparison.obfuscated() for row in _to_reference(comparison, arm, "all")]
-    if rows:
-        several = len({row["model"] for row in rows}) > 1
-        labels = [
-            f"{comparison.names[row['arm']]}, {_model(row)}" if several else comparison.names[row["arm"]]
-            for row in rows
-        ]
-        yield _changes_chart("differences", "Change by arm", labels, rows)
-    apart = [
-        row
-        for arm in comparison.obfuscated()
-        for subset in SUBSETS
-        for row in _to_reference(comparison, arm, subset)
-        if row["model"] == comparison.lead_model
-    ]
-    if len({row["subset"] for row in apart}) > 1:
-        labels = [f"{comparison.names[row['arm']]}, {SUBSETS[row['subset']]}" for row in apart]
-        yield _changes_chart("differences-by-faces", "Images with and without faces apart", labels, apart)
+def cost_charts(comparison: Comparison) -> Iterator[Chart]:
+    """Changes by arm; split into their parts; with and without faces; by model."""
+    lead = [_difference(comparison, arm, reference) for arm, reference in comparison.compared()]
+    known = [row for row in lead if row is not None]
+    if known:
+        labels = [comparison.names[row["arm"]] for row in known]
+        yield _differences_chart(comparison, ("differences", "Change of accuracy by method"), labels, known)
+    yield from _split_chart(comparison)
+    yield from _by_faces_chart(comparison)
+    yield from _by_model_charts(comparison)
 
 
-def category_charts(comparison: Comparison) -> Iterator[Chart]:
-    """For each obfuscated arm, categories sorted by their change."""
-    for number, arm in enumerate(comparison.obfuscated(), start=1):
-        reference = comparison.reference(arm)
-        rows = _category_rows(comparison, arm, reference)
-        if not rows:
-            continue
-        shown = rows if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS // 2], *rows[-(MOST_ROWS // 2) :]]
-        part = f" ({len(shown)} of {len(rows)}: the most harmed and the most helped)" if shown != rows else ""
-        name = comparison.names[arm]
-        yield Chart(
-            f"categories-{number}",
-            f"Change by category: {name}{part}",
-            f"Compared with {reference}. Bars are intervals; filled points: the interval excludes zero.",
-            f"Change of top-1 accuracy by category with {name}, from {rows[0].label} "
-            f"({change(rows[0].value)} points) to {rows[-1].label} ({change(rows[-1].value)} points). "
-            "The table of categories has the same numbers.",
-            changes_plot(shown, _CHANGE),
-        )
+def exposure_charts(comparison: Comparison) -> Iterator[Chart]:
+    """The change by covered area, by category and by image, all arms in one plot."""
+    for level, title in LEVELS.items():
+        found = {
+            comparison.names[arm]: bins(comparison, arm, reference, level)
+            for arm, reference in comparison.compared()[: len(LINES)]
+        }
+        found = {name: rows for name, rows in found.items() if rows}
+        if found:
+            yield _exposure_chart(level, title, found)
+
+
+def group_charts(comparison: Comparison) -> Iterator[Chart]:
+    """For each way to group and each arm, groups sorted by their change, where a plot has room."""
+    for place, grouping in enumerate(dict.fromkeys(comparison.tables.by_group["grouping"].to_pylist()), 1):
+        for number, (arm, reference) in enumerate(comparison.compared(), start=1):
+            rows = group_rows(comparison, grouping, arm, reference)
+            if 0 < len(rows) <= MOST_ROWS:
+                points = [
+                    replace(_estimate(row["group"], row, "o"), established=established(comparison, row))
+                    for row in rows
+                ]
+                yield Chart(
+                    f"groups-{place}-{number}",
+                    f"Change by {grouping}: {comparison.names[arm]} against {reference}",
+                    "Points are estimates, bars their intervals; a filled point: the change is established.",
+                    f"Change of top-1 accuracy in points: {_listed(points)}.",
+                    changes_plot(points, _CHANGE),
+                )
 
 
 def faces_chart(facts: FaceFacts) -> Iterator[Chart]:
@@ -92,7 +97,7 @@ def faces_chart(facts: FaceFacts) -> Iterator[Chart]:
     if not rows:
         return
     shown = rows[:MOST_ROWS]
-    part = f" (the {len(shown)} highest of {len(rows)})" if len(rows) > len(shown) else ""
+    part = f" (the {len(shown)} highest of {len(rows):,})" if len(rows) > len(shown) else ""
     listed = ", ".join(f"{row['category']} {100 * row['share_with_faces']:.0f} %" for row in shown[:10])
     yield Chart(
         "faces-by-category",
@@ -107,29 +112,108 @@ def faces_chart(facts: FaceFacts) -> Iterator[Chart]:
     )
 
 
-def _to_reference(comparison: Comparison, arm: str, subset: str) -> list[Row]:
-    reference = comparison.reference(arm)
-    if reference is None:
-        return []
-    return comparison.differences(arm=arm, reference=reference, metric="top1_accuracy", subset=subset)
-
-
-def _changes_chart(name: str, title: str, labels: Sequence[str], rows: Sequence[Row]) -> Chart:
-    points = [
-        Estimate(label, row["difference"], row["ci_low"], row["ci_high"], _marker(row))
-        for label, row in zip(labels, rows, strict=True)
-    ]
-    listed = "; ".join(
-        f"{point.label} {change(point.value)} (interval {interval(point.low, point.high)})"
-        for point in points
+def _difference(comparison: Comparison, arm: str, reference: str, subset: str = "all") -> Row | None:
+    found = comparison.differences(
+        model=comparison.lead_model, arm=arm, reference=reference, metric=TOP1, subset=subset
     )
+    return found[0] if found else None
+
+
+def _by_faces_chart(comparison: Comparison) -> Iterator[Chart]:
+    rows = [
+        row
+        for arm, reference in comparison.compared()
+        for subset in SUBSETS
+        if (row := _difference(comparison, arm, reference, subset)) is not None
+    ]
+    if len({row["subset"] for row in rows}) > 1:
+        labels = [f"{comparison.names[row['arm']]}, {SUBSETS[row['subset']]}" for row in rows]
+        about = ("differences-by-faces", "Images with and without faces apart")
+        yield _differences_chart(comparison, about, labels, rows)
+
+
+def _by_model_charts(comparison: Comparison) -> Iterator[Chart]:
+    if len(comparison.models) < 2:
+        return
+    for number, (arm, reference) in enumerate(comparison.compared(), start=1):
+        rows = comparison.differences(arm=arm, reference=reference, metric=TOP1, subset="all")[:MOST_ROWS]
+        labels = [model_name(row["model"]) for row in rows]
+        about = (f"models-{number}", f"Change by model: {comparison.names[arm]}")
+        yield _differences_chart(comparison, about, labels, rows)
+
+
+def _split_chart(comparison: Comparison) -> Iterator[Chart]:
+    rows = [row for row in split_rows(comparison) if row["metric"] == TOP1]
+    points = [
+        Estimate(
+            f"{comparison.names[row['arm']]}: {words.lower()}",
+            row[part],
+            row[f"{part}_ci_low"],
+            row[f"{part}_ci_high"],
+            _PART_MARKERS[part],
+        )
+        for row in rows
+        for part, words in PARTS.items()
+    ]
+    if points:
+        yield Chart(
+            "split",
+            "What is compression, what is hiding",
+            f"In all (circles) = writing anew (squares) + hiding (diamonds). {_HOW}",
+            f"Change of top-1 accuracy in points, split in two parts: {_listed(points)}.",
+            changes_plot(points, _CHANGE, margin=comparison.settings.margin),
+        )
+
+
+def _differences_chart(
+    comparison: Comparison, about: tuple[str, str], labels: Sequence[str], rows: Sequence[Row]
+) -> Chart:
+    name, title = about
+    points = [_estimate(label, row, _marker(row)) for label, row in zip(labels, rows, strict=True)]
     references = " or ".join(sorted({row["reference"] for row in rows}))
+    margin = f"{percent(comparison.settings.margin)} points"
     return Chart(
         name,
         title,
-        f"Compared with {references}. Bars are intervals; filled points: the interval excludes zero.",
-        f"Change of top-1 accuracy in points: {listed}.",
-        changes_plot(points, _CHANGE),
+        f"Compared with {references}. {_HOW} On the shaded band, between the dashed lines: "
+        f"less than the margin of {margin}.",
+        f"Change of top-1 accuracy in points: {_listed(points)}.",
+        changes_plot(points, _CHANGE, margin=comparison.settings.margin),
+    )
+
+
+def _exposure_chart(level: str, title: str, found: dict[str, list[Row]]) -> Chart:
+    steps = sorted(
+        {(row["area_low"], row["area_high"] or 2.0, bin_name(row)) for of in found.values() for row in of}
+    )
+    names = [name for *_, name in steps]
+    curves = []
+    for arm, rows in found.items():
+        by_name = {bin_name(row): row for row in rows}
+        values = [_estimate(name, by_name[name], "o") if name in by_name else None for name in names]
+        curves.append(Curve(arm, values))
+    listed = ". ".join(
+        f"{curve.name}: {_listed([value for value in curve.values if value is not None])}" for curve in curves
+    )
+    of_what = "mean area of its images" if level == "category" else "area of the image"
+    return Chart(
+        f"exposure-{level}",
+        f"{title}: change against the area that faces cover",
+        "Points are means, bars their intervals; one that leaves the picture is of next to nothing. "
+        "Each method has its own marker and dashes.",
+        f"Change of top-1 accuracy in points by covered area. {listed}.",
+        curves_plot(curves, names, (f"{of_what} that faces cover", _CHANGE)),
+    )
+
+
+def _estimate(label: str, row: Row, marker: str) -> Estimate:
+    return Estimate(label, row["difference"], row["ci_low"], row["ci_high"], marker)
+
+
+def _listed(points: Sequence[Estimate]) -> str:
+    return "; ".join(
+        f"{point.label} {change(point.value)} (interval {interval(point.low, point.high)})"
+        for point in points
     )
 
 
@@ -137,21 +221,3 @@ def _marker(row: Row) -> str:
     if row["model"] == ALL_MODELS and row["subset"] == "all":
         return "D"
     return {"all": "o", "with_faces": "s", "without_faces": "^"}[row["subset"]]
-
-
-def _model(row: Row) -> str:
-    return "all models" if row["model"] == ALL_MODELS else str(row["model"])
-
-
-def _category_rows(comparison: Comparison, arm: str, reference: str | None) -> list[Estimate]:
-    found = [
-        Estimate(
-            row["category"],
-            row[f"top1_difference_to_{reference}"],
-            row[f"top1_ci_low_to_{reference}"],
-            row[f"top1_ci_high_to_{reference}"],
-        )
-        for row in comparison.tables.by_category.to_pylist()
-        if (row["model"], row["arm"]) == (comparison.lead_model, arm) and reference and row["n_images"]
-    ]
-    return sorted(found, key=lambda item: (item.value, item.label))

@@ -13,19 +13,18 @@ def percent(fraction: float | None, *, decimals: int = 1) -> str:
     return UNKNOWN if fraction is None else f"{100 * fraction:.{decimals}f}"
 
 
-def change(fraction: float | None) -> str:
+def change(fraction: float | None, *, decimals: int = 1) -> str:
     """A difference of fractions as signed percentage points: "+0.4", "−1.2", "0.0"."""
     if fraction is None:
         return UNKNOWN
-    rounded = round(100 * fraction, 1)
-    if rounded == 0:
-        return "0.0"
-    return f"{'+' if rounded > 0 else MINUS}{abs(rounded):.1f}"
+    return signed(100 * fraction, decimals=decimals)
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None, *, decimals: int = 1) -> str:
     """Ends of an interval in signed percentage points: "−1.2 to +0.3"."""
-    return UNKNOWN if low is None or high is None else f"{change(low)} to {change(high)}"
+    if low is None or high is None:
+        return UNKNOWN
+    return f"{change(low, decimals=decimals)} to {change(high, decimals=decimals)}"
 
 
 def typeset(sentence: str) -> str:
@@ -39,5 +38,21 @@ def count(number: int | None) -> str:
 
 
 def plural(number: int, word: str) -> str:
-    """A number with its word: "1 image", "2 images"."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+    """A number with its word: "1 image", "2 images", "3 categories"."""
+    many = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{number:,} {word if number == 1 else many}"
+
+
+def probability(p: float | None) -> str:
+    """A p-value or q-value: "0.35", "0.012", "<0.001"."""
+    if p is None:
+        return UNKNOWN
+    return "<0.001" if p < 0.001 else f"{p:.2f}" if p >= 0.1 else f"{p:.3f}"
+
+
+def signed(value: float | None, *, decimals: int = 2) -> str:
+    """A number as it is, with its sign: "+0.35", "−1.20"."""
+    if value is None:
+        return UNKNOWN
+    rounded = round(value, decimals) + 0.0
+    return f"{'+' if rounded > 0 else MINUS if rounded < 0 else ''}{abs(rounded):.{decimals}f}"

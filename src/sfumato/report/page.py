@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from sfumato.compare import Tables, is_crossed, is_obfuscated, judge, read_tables, short_name
+from sfumato.compare import Verdict, is_crossed, is_obfuscated, judge, read_tables, short_name
+from sfumato.compare.published import published_summary
+from sfumato.compare.verdict import VERDICT, write_verdict
 from sfumato.errors import MissingExtra, UsageError
 from sfumato.obfuscate import METHODS, hides
 from sfumato.records import write_atomic, write_csv
-from sfumato.report.charts import Chart, category_charts, difference_charts, faces_chart
+from sfumato.report.categories import ArmCategories, categories_section
+from sfumato.report.changes import changes_section
+from sfumato.report.charts import Chart, cost_charts, exposure_charts, faces_chart, group_charts
+from sfumato.report.comparison import Comparison
+from sfumato.report.cost import cost_section
+from sfumato.report.exposure import exposure_section
+from sfumato.report.face_counts import faces_section
 from sfumato.report.face_facts import FaceFacts, face_facts
 from sfumato.report.failures import failures
+from sfumato.report.groups import groups_section
 from sfumato.report.inputs import ReportInputs
-from sfumato.report.numerals import count, percent, plural, typeset
+from sfumato.report.numerals import count, plural, typeset
 from sfumato.report.pictures import examples
-from sfumato.report.rows import Comparison, categories_grid, differences_grid, overall_grid
+from sfumato.report.privacy import privacy_section
+from sfumato.report.reference import beside_table, reference_section
+from sfumato.report.reproduction import reproduction_section
 
 try:
     import jinja2
@@ -32,14 +42,14 @@ except ImportError as error:  # pragma: no cover - the test environment has it
 PAGE = "report.html"
 FILES = "report-files"
 FAILURES_SHOWN = 20
-MANY_FACES = 8
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(source: ReportInputs, out: Path, *, show_originals: bool = False) -> Path:
     """Write `report.html`, and every table as CSV and every plot as SVG in `report-files` beside it.
 
-    The page needs no network, no script and no other file. Pictures in it are of obfuscated arms only: the
-    report must not show what the study hides.
+    The page needs no network and no other file; its script only adds searching, sorting and pointing at
+    things. Pictures in it are of obfuscated arms only: the report must not show what the study hides.
 
     Args:
         source: what to tell about.
@@ -53,33 +63,54 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
         ManifestError, TableError: `source.tables` holds no finished comparison.
         MissingExtra: the extra "report" is not installed (when this module is imported).
     """
-    tables = read_tables(source.tables)
+    comparison = Comparison.of(read_tables(source.tables))
+    verdict = judge(comparison.tables)
     facts = face_facts(source.faces, source.original.categories)
-    comparison = Comparison.of(tables)
-    failed = failures(source, tables)
+    failed = failures(source, comparison.tables)
+    beside = beside_table(comparison)
+    findings = {found.arm: found for found in verdict.findings}
+    categories = list(categories_section(comparison, findings))
     charts = {
-        "differences": list(difference_charts(comparison)),
-        "categories": list(category_charts(comparison)),
+        "cost": list(cost_charts(comparison)),
+        "exposure": list(exposure_charts(comparison)),
+        "groups": list(group_charts(comparison)),
         "faces": list(faces_chart(facts)),
     }
-    files = _write_files(out / FILES, _tables(tables, facts, failed), charts)
-    shown = _shown(source, show_originals=show_originals)
+    tables = _tables(comparison, facts, failed) | {
+        "published": beside,
+        "published_summary": published_summary(),
+    }
     context = {
         "source": source,
-        "verdict": judge(tables),
+        "comparison": comparison,
+        "verdict": verdict,
         "charts": charts,
-        "files": files,
-        "show_originals": show_originals,
-        "examples": examples(source.faces, shown),
-        "withheld": [short_name(arm) for arm in source.variants if is_obfuscated(arm) and arm not in shown],
+        "files": _write_files(out / FILES, tables, _plots(charts, categories), verdict),
+        "privacy": privacy_section(comparison.names),
+        "cost": cost_section(comparison, verdict),
+        "categories": categories,
+        "changes": changes_section(comparison),
+        "knows_precision": len(comparison.tables.precision) > 0,
+        "exposure": exposure_section(comparison),
+        "groups": groups_section(comparison),
+        "published": reference_section(comparison, beside),
+        "faces": faces_section(facts),
+        "examples": _examples_section(source, show_originals=show_originals),
         "failed": failed.slice(0, FAILURES_SHOWN).to_pylist(),
         "n_failed": len(failed),
-        **_comparison_context(comparison),
-        **_facts_context(facts),
-        **_reproduction_context(source, tables),
+        "again": reproduction_section(source, comparison),
     }
     write_atomic(out / PAGE, _render(context).encode())
     return out / PAGE
+
+
+def _examples_section(source: ReportInputs, *, show_originals: bool) -> dict[str, Any]:
+    shown = _shown(source, show_originals=show_originals)
+    return {
+        "show_originals": show_originals,
+        "pictures": examples(source.faces, shown),
+        "withheld": [short_name(arm) for arm in source.variants if is_obfuscated(arm) and arm not in shown],
+    }
 
 
 def _shown(source: ReportInputs, *, show_originals: bool) -> dict[str, Any]:
@@ -100,95 +131,35 @@ def _may_be_shown(arm: str) -> bool:
         return False
 
 
-def _tables(tables: Tables, facts: FaceFacts, failed: pa.Table) -> dict[str, pa.Table]:
+def _tables(comparison: Comparison, facts: FaceFacts, failed: pa.Table) -> dict[str, pa.Table]:
     return {
-        **tables.named(),
+        **comparison.tables.named(),
         "faces_by_category": facts.by_category,
         "faces_per_image": facts.per_image,
         "failed": failed,
     }
 
 
+def _plots(charts: Mapping[str, Sequence[Chart]], categories: Sequence[ArmCategories]) -> dict[str, bytes]:
+    """Name of each SVG file to its bytes."""
+    found = {chart.name: chart.svg for group in charts.values() for chart in group}
+    return found | {f"categories-{arm.number}": arm.svg.encode() for arm in categories if arm.svg}
+
+
 def _write_files(
-    folder: Path, tables: Mapping[str, pa.Table], charts: Mapping[str, Sequence[Chart]]
+    folder: Path, tables: Mapping[str, pa.Table], plots: Mapping[str, bytes], verdict: Verdict
 ) -> list[str]:
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
-    drawn = [chart for group in charts.values() for chart in group]
-    for chart in drawn:
-        write_atomic(folder / f"{chart.name}.svg", chart.svg)
-    written = [f"{name}.csv" for name in tables] + [f"{chart.name}.svg" for chart in drawn]
+    for name, svg in plots.items():
+        write_atomic(folder / f"{name}.svg", svg)
+    write_verdict(folder, verdict)
+    written = [VERDICT, *(f"{name}.csv" for name in tables), *(f"{name}.svg" for name in plots)]
     for path in folder.iterdir():
-        if (
-            path.suffix in {".csv", ".svg"} and path.name not in written
-        ):  # of an earlier report with more arms or categories
+        # Left by an earlier report with more arms or categories.
+        if path.suffix in {".csv", ".svg"} and path.name not in written:
             path.unlink()
     return written
-
-
-def _comparison_context(comparison: Comparison) -> dict[str, Any]:
-    tables = comparison.tables
-    subsets = ("with_faces", "without_faces")
-    settings = tables.manifest.settings if tables.manifest else {}
-    return {
-        "overall": overall_grid(comparison),
-        "differences": differences_grid(comparison, "all"),
-        "by_faces": {subset: differences_grid(comparison, subset) for subset in subsets},
-        "categories": categories_grid(comparison),
-        "names": comparison.names,
-        "lead_model": "the mean over models" if comparison.lead_model == "all" else comparison.lead_model,
-        "confidence": f"{100 * settings.get('confidence', 0.95):g}",
-        "rounds": count(settings.get("rounds")),
-        "n_excluded": len(tables.excluded),
-    }
-
-
-def _facts_context(facts: FaceFacts) -> dict[str, Any]:
-    share = facts.n_with_faces / facts.n_examined if facts.n_examined else None
-    mean = f"{facts.n_faces / facts.n_with_faces:.2f}" if facts.n_with_faces else "\N{EN DASH}"
-    return {
-        "facts": facts,
-        "share_with_faces": percent(share),
-        "faces_an_image": mean,
-        "per_image": [
-            {"faces": faces, "n_images": count(n), "share": percent(n / facts.n_examined)}
-            for faces, n in _binned(facts.per_image.to_pylist()).items()
-        ],
-    }
-
-
-def _binned(rows: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    binned: dict[str, int] = {}
-    for row in rows:
-        name = str(row["n_faces"]) if row["n_faces"] < MANY_FACES else f"{MANY_FACES} or more"
-        binned[name] = binned.get(name, 0) + row["n_images"]
-    return binned
-
-
-def _reproduction_context(source: ReportInputs, tables: Tables) -> dict[str, Any]:
-    manifest = tables.manifest
-    inputs = dict(manifest.inputs) if manifest else {}
-    keys = {"tables": manifest.key if manifest else "", "faces": source.faces.manifest.key}
-    keys |= {"original": source.original.fingerprint}
-    keys |= {f"variant {arm}": data.fingerprint for arm, data in source.variants.items()}
-    keys |= {f"predictions {name}": key for name, key in inputs.items() if name != "faces"}
-    return {
-        "settings": dict(_flat(source.settings)),
-        "versions": dict(manifest.versions) if manifest else {},
-        "keys": keys,
-    }
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _written(value)
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _render(context: Mapping[str, Any]) -> str:
@@ -199,10 +170,13 @@ def _render(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = count
-    environment.filters["plural"] = plural
-    environment.filters["typeset"] = typeset
-    style = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment.filters |= {"count": count, "plural": plural, "typeset": typeset}
+    inline = {name: (TEMPLATES / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    digests = {
+        name: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for name, text in inline.items()
+    }
     template = environment.get_template("report.html.j2")
-    return template.render(context, style=Markup(style), style_digest=digest)
+    return template.render(
+        context, inline={name: Markup(text) for name, text in inline.items()}, digests=digests
+    )

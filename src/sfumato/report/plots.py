@@ -17,8 +17,11 @@ try:
 except ImportError as error:  # pragma: no cover - the test environment has it
     raise MissingExtra("report", "drawing the plots of a report") from error
 
-INK, PALE, ACCENT = "#1d2430", "#c9ced6", "#a3341f"
-WIDTH = 5.6  # inches
+INK, PALE, ACCENT, BAND = "#1d2430", "#c9ced6", "#a3341f", "#eef1f5"
+WIDTH = 5.2  # inches
+LINES = (("o", "-", INK), ("s", "--", ACCENT), ("^", ":", "#55606f"), ("D", "-.", INK), ("v", "-", "#7a8699"))
+"""Marker, dashes and colour of each curve of a plot."""
+
 _ROW = 0.27  # inches that a row of a plot takes
 STYLE = {
     "svg.hashsalt": "sfumato",
@@ -45,6 +48,7 @@ class Estimate:
         label: at the left.
         value, low, high: change and its interval.
         marker: form of the point.
+        established: whether the point is filled; where it is None, that the interval excludes zero decides.
     """
 
     label: str
@@ -52,25 +56,41 @@ class Estimate:
     low: float | None
     high: float | None
     marker: str = "o"
+    established: bool | None = None
 
     @property
     def excludes_zero(self) -> bool:
         """Whether the interval leaves zero out."""
         return self.low is not None and self.high is not None and (self.low > 1e-9 or self.high < -1e-9)
 
+    @property
+    def filled(self) -> bool:
+        """Whether its point is."""
+        return self.excludes_zero if self.established is None else self.established
 
-def changes_plot(rows: Sequence[Estimate], xlabel: str) -> bytes:
-    """Changes with their intervals, one below the other; filled where the interval excludes zero."""
+
+def changes_plot(rows: Sequence[Estimate], xlabel: str, *, margin: float | None = None) -> bytes:
+    """Changes with their intervals, one below the other; filled where the interval excludes zero.
+
+    Args:
+        rows: from the top down.
+        xlabel: under the axis.
+        margin: a fraction; changes smaller than it lie on a shaded band between dashed lines.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = _canvas(len(rows))
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
+        if margin is not None:
+            axes.axvspan(-100 * margin, 100 * margin, color=BAND, zorder=0)
+            for end in (-margin, margin):
+                axes.axvline(100 * end, color="#7a8699", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         for place, row in enumerate(rows):
-            colour = ACCENT if row.excludes_zero else INK
+            colour = ACCENT if row.filled else INK
             if row.low is not None and row.high is not None:
                 axes.plot(
                     [100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=1.4, zorder=2
                 )
-            face = colour if row.excludes_zero else "white"
+            face = colour if row.filled else "white"
             axes.plot(
                 [100 * row.value],
                 [place],
@@ -97,6 +117,71 @@ def shares_plot(labels: Sequence[str], shares: Sequence[float], xlabel: str) -> 
         _label_rows(axes, labels)
         axes.set_xlabel(xlabel)
         return svg_bytes(figure)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot of steps: its name, and for each step an estimate or nothing."""
+
+    name: str
+    values: Sequence[Estimate | None]
+
+
+def curves_plot(curves: Sequence[Curve], steps: Sequence[str], labels: tuple[str, str]) -> bytes:
+    """Changes over ordered steps, a line for each curve with its own marker and dashes.
+
+    Args:
+        curves: at most as many as `LINES`; drawn beside each other, so that intervals do not overlap.
+        steps: names under the axis.
+        labels: of both axes, x first.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        axes.grid(axis="y", color=PALE, linewidth=0.6)
+        axes.axhline(0, color=INK, linewidth=0.8, zorder=1)
+        for number, (curve, line) in enumerate(zip(curves, LINES, strict=False)):
+            _draw_curve(axes, curve, line, shift=0.14 * (number - (len(curves) - 1) / 2))
+        axes.set_ylim(shown_range([value for curve in curves for value in curve.values if value is not None]))
+        axes.set_xticks(range(len(steps)), steps)
+        axes.set_xlim(-0.5, len(steps) - 0.5)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.tick_params(length=0)
+        if len(curves) > 1:
+            axes.legend(frameon=False, handlelength=3.2, loc="best")
+        return svg_bytes(figure)
+
+
+def shown_range(values: Sequence[Estimate]) -> tuple[float, float]:
+    """Ends of the axis in points: an interval of next to nothing leaves the picture, flattening no other."""
+    ends = [(value.low, value.high) for value in values if value.low is not None and value.high is not None]
+    widths = sorted(high - low for low, high in ends)
+    seen = [(low, high) for low, high in ends if high - low <= 3 * widths[len(widths) // 2]]
+    low = 100 * min(0.0, *(value.value for value in values), *(end for end, _ in seen))
+    high = 100 * max(0.0, *(value.value for value in values), *(end for _, end in seen))
+    room = 0.06 * max(high - low, 0.1)
+    return low - room, high + room
+
+
+def _draw_curve(axes: Any, curve: Curve, line: tuple[str, str, str], *, shift: float) -> None:
+    marker, dashes, colour = line
+    known = [(place + shift, value) for place, value in enumerate(curve.values) if value is not None]
+    places = [place for place, _ in known]
+    for place, value in known:
+        if value.low is not None and value.high is not None:
+            axes.plot([place, place], [100 * value.low, 100 * value.high], color=colour, linewidth=1.2)
+    axes.plot(
+        places,
+        [100 * value.value for _, value in known],
+        marker=marker,
+        linestyle=dashes,
+        color=colour,
+        markersize=6,
+        linewidth=1.3,
+        label=curve.name.replace("$", r"\$"),
+    )
 
 
 def _canvas(n_rows: int) -> tuple[Any, Any]:
