@@ -12,6 +12,8 @@ from sfumato.detect import PRESETS
 from sfumato.faces import FACES_SCHEMA
 from sfumato.obfuscate import METHODS, VARIANT_SCHEMA
 from sfumato.predictions import FACE_COLUMNS, PREDICTIONS_SCHEMA
+from sfumato.review.audit import ESTIMATES_SCHEMA
+from sfumato.review.merging import DISAGREEMENTS_SCHEMA
 from sfumato.specs import to_spec
 from tests.test_cli import command_names
 
@@ -21,7 +23,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def test_every_column_is_documented() -> None:
     text = (ROOT / "docs/formats.md").read_text()
-    for schema in (FACES_SCHEMA, VARIANT_SCHEMA, PREDICTIONS_SCHEMA, *SCHEMAS.values()):
+    review = (DISAGREEMENTS_SCHEMA, ESTIMATES_SCHEMA)
+    for schema in (FACES_SCHEMA, VARIANT_SCHEMA, PREDICTIONS_SCHEMA, *review, *SCHEMAS.values()):
         missing = [name for name in schema.names if f"`{name}`" not in text]
         assert not missing
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sfumato.cli import main
+from sfumato.compare import read_tables
 from sfumato.data.planted import write_planted
 from sfumato.errors import OutputExists, UsageError
 from sfumato.plan import Plan, read_plan, write_plan
@@ -35,7 +36,7 @@ def progress(stage, done, total):
 
 plan = Plan(
     photos, detector=f"oracle(path={photos + '/faces.json'!r})", arms=("blur",), models=("small_resnet",),
-    seeds=(0, 1), change={"epochs": 2, "image_size": 32}, rounds=200,
+    seeds=(0, 1), change={"epochs": 2, "image_size": 32}, rounds=200, margin=2,
 )
 study(plan, Path(out), options=StudyOptions(Work(2, progress), device="cpu"))
 """
@@ -83,6 +84,8 @@ def test_a_study_leaves_everything_in_its_place(unbroken: Path) -> None:
         predictions = read_predictions(folder)
         assert len(predictions.table) == 8 * 4
         assert predictions.facts["train_arm"] == predictions.facts["eval_arm"]
+        assert predictions.table["face_area"].null_count == 0
+    assert set(read_tables(unbroken / "tables").differences["margin"].to_pylist()) == {0.02}
     verdict = read_json(unbroken / "tables/verdict.json")
     assert "blur" in verdict["headline"]
     assert not list(unbroken.parent.glob(".*.lock"))
@@ -157,7 +160,11 @@ def test_an_image_that_fails_is_left_out_of_every_arm(
 
 def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     plan = Plan(
-        tmp_path / "photos", val_fraction=0.25, arms=("pixelate", "overlay(color='mean')"), seeds=(3, 5)
+        tmp_path / "photos",
+        val_fraction=0.25,
+        arms=("pixelate", "overlay(color='mean')"),
+        seeds=(3, 5),
+        margin=0.5,
     )
     write_plan(tmp_path / "study.toml", plan)
     assert read_plan(tmp_path / "study.toml") == plan

@@ -55,6 +55,7 @@ _LAYOUT: Layout = {
     "compare": {
         "rounds": Field(WHOLE, "of the bootstrap"),
         "confidence": Field(NUMBER, "of the intervals"),
+        "margin": Field(NUMBER, "points of accuracy: a smaller difference is called meaningless"),
     },
 }
 
@@ -76,6 +77,7 @@ class Plan:
         change: fields of the recipe that are changed.
         rounds: bootstrap rounds.
         confidence: of the intervals, 0 to 1.
+        margin: points of accuracy; a smaller difference is called meaningless.
     """
 
     photos: Path
@@ -89,6 +91,7 @@ class Plan:
     change: Mapping[str, Any] = field(default_factory=dict)
     rounds: int = 2000
     confidence: float = 0.95
+    margin: float = 1.0
 
     def __post_init__(self) -> None:
         arms = tuple(dict.fromkeys((ORIGINAL, CONTROL, *map(_canonical, self.arms))))

@@ -115,7 +115,10 @@ def study(
         BusyError: another process works in the folder.
         TrainingError: a run cannot go on.
     """
-    settings = CompareSettings(plan.rounds, plan.confidence, allow_single_seed=len(plan.seeds) == 1)
+    single = len(plan.seeds) == 1
+    settings = CompareSettings(
+        plan.rounds, plan.confidence, allow_single_seed=single, margin=plan.margin / 100
+    )
     _check_names(plan)
     check_training(options.device)
     dataset, plan = open_photos(plan)
@@ -135,7 +138,7 @@ def study(
                 "--detector \"oracle(path='boxes.json')\""
             )
         arms = _hide(plan, dataset, faces, out=out, work=work)
-        made = _learn(plan, arms, out, options=replace(options, work=work))
+        made = _learn(plan, arms, faces, out, options=replace(options, work=work))
         predictions = [read_predictions(folder) for folder in made]
         tables = compare(predictions, out / "tables", faces=faces, settings=settings, work=work)
         if check is not None:
@@ -258,12 +261,15 @@ def _failed(out: Path, plan: Plan, faces: FaceTable) -> dict[str, str]:
     return failed
 
 
-def _learn(plan: Plan, arms: dict[str, Dataset], out: Path, *, options: StudyOptions) -> list[Path]:
+def _learn(
+    plan: Plan, arms: dict[str, Dataset], faces: FaceTable, out: Path, *, options: StudyOptions
+) -> list[Path]:
     """Folders of predictions: every model trained on every arm with every seed, evaluated on the same arm."""
     recipe = find_recipe(plan.recipe).with_overrides(**plan.change)
     config = RunConfig(plan.models[0], recipe, device=options.device)
     cells = cells_of(plan.models, plan.seeds, evaluation_arms("same", tuple(arms)))
-    outcome = run_all(Runs(arms, cells, config), out / "runs", cache=out / "cache", work=options.work)
+    runs = Runs(arms, cells, config, evaluation={"faces": faces})
+    outcome = run_all(runs, out / "runs", cache=out / "cache", work=options.work)
     outcome.need_all()
     return outcome.predictions
 

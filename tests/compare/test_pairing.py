@@ -30,7 +30,9 @@ def _four(root: Path, world: World = SMALL) -> list[Predictions]:
 def test_arms_of_a_model_have_one_recipe(tmp_path: Path) -> None:
     items = _four(tmp_path)
     items[2] = replace(items[2], facts={**items[2].facts, "recipe": "small(epochs=1)"})
-    with pytest.raises(UsageError, match=r"trained with small\(epochs=1\).*compare runs of one recipe"):
+    with pytest.raises(
+        UsageError, match=r"trained with small,.*with small\(epochs=1\); compare runs of one recipe"
+    ):
         pair(items)
 
 
@@ -146,3 +148,16 @@ def test_damaged_tables_are_errors(tmp_path: Path) -> None:
     unknown = [replace(item, facts={**item.facts, "categories": ["a"]}) for item in items]
     with pytest.raises(TableError, match="none of its 1 categories"):
         pair(unknown)
+
+
+@pytest.mark.parametrize(("fact", "value"), [("images", "streamed"), ("precision", "bf16"), ("processes", 2)])
+def test_arms_of_a_model_are_trained_under_the_same_conditions(
+    tmp_path: Path, fact: str, value: object
+) -> None:
+    items = _four(tmp_path)
+    usual = {"images": "packed", "precision": "fp32", "processes": 1}
+    items = [replace(item, facts={**item.facts, **usual}) for item in items]
+    assert pair(items)
+    items[2] = replace(items[2], facts={**items[2].facts, fact: value})
+    with pytest.raises(UsageError, match=f"{usual[fact]}.*{value}|{value}.*{usual[fact]}"):
+        pair(items)

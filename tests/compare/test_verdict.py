@@ -69,10 +69,11 @@ def test_an_interval_that_holds_zero_is_undecided_never_no_cost() -> None:
     (finding,) = verdict.findings
     assert finding.outcome == "undecided"
     assert finding.sentence == (
-        "Hiding faces with blur cost 0.4 points of top-1 accuracy on average (95 % interval -0.3 to 1.1; "
-        "against the control arm none; 1,000 images, 5 seeds): this study cannot tell it from zero, nor show "
-        "that it is less than the margin of 1 point. The smallest effect that it could have seen is 1.2 "
-        "points (with 80 % power); 7 seeds, or 12,000 images, would settle it."
+        "This study cannot tell what hiding faces with blur costs: a cost of 0.4 points of top-1 accuracy "
+        "was measured (95 % interval -0.3 to 1.1; compared with the control arm none; 1,000 images, 5 "
+        "seeds), which is neither told from zero nor shown to be less than the margin of 1 point. An effect "
+        "of 1.2 points would have been seen in 8 of 10 such studies; if the truth is what was measured, "
+        "about 7 seeds of each model, or 12,000 images, would settle it."
     )
     assert verdict.headline == finding.sentence
     assert any("does not show that hiding faces costs nothing" in caveat for caveat in verdict.caveats)
@@ -81,9 +82,9 @@ def test_an_interval_that_holds_zero_is_undecided_never_no_cost() -> None:
 @pytest.mark.parametrize(
     ("needs", "words"),
     [
-        ({"seeds_needed": 12}, "; 12 seeds would settle it."),
-        ({"images_needed": 1500}, "; 1,500 images would settle it."),
-        ({}, "; neither more seeds nor more images alone would settle it."),
+        ({"seeds_needed": 12}, ", about 12 seeds of each model, would settle it."),
+        ({"images_needed": 1500}, ", about 1,500 images, would settle it."),
+        ({}, "measured, neither more seeds nor more images alone would settle it."),
     ],
 )
 def test_what_would_settle_it_is_said(needs: dict[str, int], words: str) -> None:
@@ -95,9 +96,9 @@ def test_no_meaningful_cost_is_said_with_its_size() -> None:
     (finding,) = judge(_tables(_difference(-0.001, -0.004, 0.002, p_equivalence=0.001))).findings
     assert finding.outcome == "equivalent"
     assert finding.sentence == (
-        "Hiding faces with blur had no meaningful cost: top-1 accuracy fell by 0.1 points on average (95 % "
-        "interval of the change -0.4 to 0.2; against the control arm none; 1,000 images, 5 seeds), which is "
-        "shown to be less than the margin of 1 point."
+        "Hiding faces with blur had no meaningful cost: top-1 accuracy fell by 0.1 points on average, shown "
+        "to be less than the margin of 1 point (95 % interval of the change -0.4 to 0.2; compared with the "
+        "control arm none; 1,000 images, 5 seeds)."
     )
 
 
@@ -105,7 +106,9 @@ def test_a_cost_that_is_sure_and_small_is_no_meaningful_cost() -> None:
     row = _difference(-0.003, -0.004, -0.002, p_equivalence=0.001, margin=0.005)
     (finding,) = judge(_tables(row)).findings
     assert finding.outcome == "equivalent"
-    assert finding.sentence.endswith("more than chance, but less than the margin of 0.5 points.")
+    assert (
+        "more than chance would do, but shown to be less than the margin of 0.5 points (" in finding.sentence
+    )
 
 
 def test_a_cost_is_told_as_a_positive_number_and_by_how_much_at_least() -> None:
@@ -113,7 +116,7 @@ def test_a_cost_is_told_as_a_positive_number_and_by_how_much_at_least() -> None:
     assert verdict.findings[0].outcome == "cost"
     assert verdict.headline == (
         "Hiding faces with blur cost at least 2.2 points of top-1 accuracy, about 3.1 on average (95 % "
-        "interval 2.2 to 4.0; against the control arm none; 1,000 images, 5 seeds)."
+        "interval 2.2 to 4.0; compared with the control arm none; 1,000 images, 5 seeds)."
     )
 
 
@@ -156,9 +159,9 @@ def test_several_arms_share_a_headline() -> None:
         )
     )
     assert verdict.headline == (
-        "Hiding faces cost top-1 accuracy with overlay (about 5.0 points, at least 4.0) and mosaic (about "
-        "3.0 points, at least 1.0); hiding faces had no meaningful cost with pixelate (-0.1 points); "
-        "with blur this study cannot tell the effect on top-1 accuracy from zero."
+        "Hiding faces cost top-1 accuracy: about 5.0 points with overlay (at least 4.0) and about 3.0 points "
+        "with mosaic (at least 1.0); hiding faces had no meaningful cost with pixelate (-0.1 points); "
+        "this study cannot tell what hiding faces with blur costs."
     )
 
 
@@ -207,7 +210,7 @@ def test_categories_with_an_established_change_are_named_in_order() -> None:
         "In 3 of 4 categories a change is established; "
         "most harmed: mask (-40.0 points), apron (-10.0 points); most helped: oboe (+12.0 points)."
     )
-    assert any("Benjamini-Hochberg" in caveat and "about 5 in 100" in caveat for caveat in verdict.caveats)
+    assert any("Benjamini-Hochberg" in caveat and "up to 5 in 100" in caveat for caveat in verdict.caveats)
     assert [item.category for item in finding.most_harmed] == ["mask", "kite", "apron"]
 
 
@@ -226,8 +229,8 @@ def test_where_no_change_is_established_the_greatest_losses_are_named_all_the_sa
     (finding,) = judge(_tables(row, categories=lost)).findings
     assert finding.harmed == ()
     assert finding.categories_sentence == (
-        "In none of 2 categories is a change established; the most was lost by mask (-30.0 points), "
-        "kite (-5.0 points)."
+        "In none of 2 categories is a change established; the largest losses, which may be chance: mask "
+        "(-30.0 points), kite (-5.0 points)."
     )
 
 
@@ -279,8 +282,8 @@ def test_across_architectures_is_said_beside_the_mean() -> None:
     table = pa.Table.from_pylist([across], schema=SCHEMAS["architectures"])
     (finding,) = judge(replace(tables, architectures=table)).findings
     assert finding.architectures == (
-        "Across architectures (paired t over 7 models), top-1 accuracy changes by -2.0 points (95 % interval "
-        "-5.0 to 1.0); the interval above takes these models as given."
+        "On average over architectures like these, top-1 accuracy changes by -2.0 points (95 % interval "
+        "-5.0 to 1.0; paired t over 7 models); the interval above is of these models alone."
     )
     assert judge(_tables(_difference(-0.02, -0.03, -0.01))).findings[0].architectures == ""
 

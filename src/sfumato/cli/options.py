@@ -12,6 +12,7 @@ import typer
 from sfumato.progress import is_main_process
 
 if TYPE_CHECKING:
+    from sfumato.compare import Verdict
     from sfumato.engines import Work
     from sfumato.faces import FaceTable
     from sfumato.study import Study
@@ -81,8 +82,15 @@ def say_failed(failed: Mapping[str, str]) -> None:
 def say_study(result: Study, *, as_json: bool) -> None:
     """Print a study's verdict and where its report lies; say what failed, and exit 3 if anything did."""
     value = {"report": str(result.report), "verdict": result.verdict.headline, "failed": result.failed}
-    say(value, f"{result.verdict.headline}\nreport: {result.report}", as_json=as_json)
+    lines = [*verdict_lines(result.verdict), f"report: {result.report}"]
+    say(value, "\n".join(lines), as_json=as_json)
     say_failed(result.failed)
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """The headline, and for each arm which categories changed."""
+    named = [f"{finding.name}: {finding.categories_sentence}" for finding in verdict.findings]
+    return [verdict.headline, *named]
 
 
 def selected_faces(folder: Path, select: Path | None) -> FaceTable:

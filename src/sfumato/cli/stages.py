@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,8 +24,12 @@ from sfumato.cli.options import (
     say_done,
     say_study,
     selected_faces,
+    verdict_lines,
 )
 from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from sfumato.compare import Tables
 
 app = typer.Typer()
 
@@ -196,7 +200,29 @@ def compare(
     faces: Annotated[
         Path | None, typer.Option(help="Folder that sfumato detect wrote: tells images with faces apart.")
     ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Points of accuracy: a smaller difference is called meaningless.")
+    ] = 1.0,
+    confidence: Annotated[
+        float, typer.Option(help="Of the intervals; 1 less it is the level of tests.")
+    ] = 0.95,
     rounds: Annotated[int, typer.Option(min=100, help="Bootstrap rounds.")] = 2000,
+    sem: Annotated[
+        str, typer.Option(help="Standard error over seeds: sample, or study (the published one, larger).")
+    ] = "sample",
+    groups: Annotated[
+        Path | None, typer.Option(help="Parquet or CSV of image_id and columns that group the images.")
+    ] = None,
+    group_by: Annotated[
+        list[str] | None, typer.Option(help="Column of it whose groups are told apart; repeat.")
+    ] = None,
+    supercategories: Annotated[
+        str | None,
+        typer.Option(help="CSV of category,supercategory; or ilsvrc for ImageNet's WordNet groups."),
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Also write the published study's numbers beside these.")
+    ] = False,
     allow_single_seed: Annotated[
         bool, typer.Option("--allow-single-seed", help="Compare runs of one seed.")
     ] = False,
@@ -208,11 +234,15 @@ def compare(
 
     Example: sfumato compare runs --faces faces --out tables
     """
-    from sfumato.compare import CompareSettings, judge
+    from sfumato.compare import CompareSettings, judge, read_groupings
     from sfumato.compare import compare as run_compare
     from sfumato.faces import read_faces
     from sfumato.predictions import find_predictions, read_predictions
 
+    settings = CompareSettings(
+        rounds, confidence, allow_single_seed=allow_single_seed, margin=margin / 100, sem=sem
+    )
+    groupings = read_groupings(groups, group_by or [], supercategories)
     folders = find_predictions(runs)
     if not folders:
         raise UsageError(f"{runs}: no evaluated run in it; make some with sfumato train and sfumato evaluate")
@@ -220,15 +250,27 @@ def compare(
         [read_predictions(folder) for folder in folders],
         out,
         faces=read_faces(faces) if faces else None,
-        settings=CompareSettings(rounds=rounds, allow_single_seed=allow_single_seed),
+        groups=groupings,
+        settings=settings,
         work=make_work(1, overwrite, quiet=quiet),
     )
     verdict = judge(tables)
-    say(
-        {"tables": str(out), "verdict": verdict.headline},
-        verdict.headline + f"\ntables: {out}",
-        as_json=as_json,
-    )
+    value: dict[str, Any] = {"tables": str(out), "verdict": verdict.headline}
+    lines = verdict_lines(verdict)
+    if published:
+        value["published"], said = _beside_published(out, tables)
+        lines += said
+    say(value, "\n".join([*lines, f"tables: {out}"]), as_json=as_json)
+
+
+def _beside_published(out: Path, tables: Tables) -> tuple[dict[str, Any], list[str]]:
+    """Write the published numbers beside ours: what to say of them, as data and as lines."""
+    from sfumato.compare.published import headline, mean_drops, published_summary, write_published
+
+    n_both = write_published(out, tables.overall, tables.differences)
+    lines = [headline(), mean_drops()]
+    lines.append(f"{n_both} of our differences stand beside the study's in {out / 'published.csv'}.")
+    return {"n_beside": n_both, "summary": published_summary().to_pylist(), "sentences": lines[:2]}, lines
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Statistics: predictions in, tables and a verdict out; knows tables only, never a model."""
 
 from sfumato.compare.arms import arm_name, is_crossed, is_obfuscated, reference_of, short_name, short_names
-from sfumato.compare.by_group import Grouping
+from sfumato.compare.by_group import Grouping, read_groupings
 from sfumato.compare.comparison import compare
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import Tables, read_tables
@@ -18,6 +18,7 @@ __all__ = [
     "is_crossed",
     "is_obfuscated",
     "judge",
+    "read_groupings",
     "read_tables",
     "reference_of",
     "short_name",

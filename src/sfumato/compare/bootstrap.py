@@ -24,6 +24,7 @@ from scipy import special
 
 from sfumato.compare.layout import Values
 from sfumato.compare.settings import CompareSettings
+from sfumato.compare.sums import in_steps
 from sfumato.compare.variance import Spread
 
 BLOCK = 2_000_000
@@ -36,21 +37,22 @@ Indices = NDArray[np.int64]
 
 
 def resampled_means(
-    values: NDArray[np.float32], strata: Sequence[Indices], settings: CompareSettings
+    values: NDArray[np.floating], strata: Sequence[Indices], settings: CompareSettings
 ) -> Values:
     """Means over resampled images, (rounds, rows).
 
-    Each stratum keeps its number of images in every round, and draws from a generator of its own.
+    Each stratum keeps its number of images in every round, and draws from a generator of its own. Values are
+    rounded to `sfumato.compare.sums.STEP`: the sums are then exact, and the same with any number of threads.
 
     Args:
-        values: (rows, n) anything that is averaged over images.
+        values: (rows, n) anything between -1 and 1 that is averaged over images, at most 4 million.
         strata: columns of each stratum.
         settings: rounds and seed.
     """
     sums = np.zeros((settings.rounds, len(values)))
     for number, columns in enumerate(strata):
         rng = np.random.default_rng([settings.seed, 1, number])
-        of_stratum = np.ascontiguousarray(values[:, columns].T)
+        of_stratum = in_steps(values[:, columns].T)
         step = max(1, BLOCK // max(1, len(columns)))
         for start in range(0, settings.rounds if len(columns) else 0, step):
             rounds = min(step, settings.rounds - start)
@@ -58,11 +60,11 @@ def resampled_means(
     return sums / max(1, sum(map(len, strata)))
 
 
-def _weights(rng: np.random.Generator, rounds: int, n: int) -> NDArray[np.float32]:
+def _weights(rng: np.random.Generator, rounds: int, n: int) -> Values:
     """How often each of n items is drawn in n draws with replacement: (rounds, n), rows sum to n."""
     drawn = rng.integers(0, n, size=(rounds, n), dtype=_smallest_type(n)).astype(np.int64)
     drawn += np.arange(rounds)[:, None] * n
-    return np.bincount(drawn.ravel(), minlength=rounds * n).reshape(rounds, n).astype(np.float32)
+    return np.bincount(drawn.ravel(), minlength=rounds * n).reshape(rounds, n).astype(np.float64)
 
 
 def _smallest_type(n: int) -> type[np.unsignedinteger]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sfumato.compare.components import Changes, group_changes
 from sfumato.compare.layout import Contrast, Layout, Values, accuracies, differences
 from sfumato.compare.pairing import Outcomes
+from sfumato.compare.sums import weighted_sum
 from sfumato.compare.variance import Strata, by_model
 
 
@@ -57,7 +58,7 @@ def _columns(
 ) -> dict[str, list[float | None]]:
     strata, means = groups
     if not item.reference:
-        return {item.metric: _or_null(item.weights @ means)}
+        return {item.metric: _or_null(weighted_sum(item.weights, means))}
     found = contrast_changes(layout, item, strata, confidence)
     short = item.metric.removesuffix("_accuracy")
     return {

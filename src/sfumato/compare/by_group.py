@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sfumato.compare.by_category import contrast_changes
-from sfumato.compare.groups import group_strata, supercategory_strata
+from sfumato.compare.groups import group_strata, read_image_groups, supercategory_strata
 from sfumato.compare.layout import Contrast, Layout, accuracies, differences, lay_out
 from sfumato.compare.pairing import Outcomes
 from sfumato.compare.settings import CompareSettings
+from sfumato.data.groups import read_groups
+from sfumato.errors import UsageError
 from sfumato.records import make_key
 
 BY_GROUP_SCHEMA = pa.schema(
@@ -61,13 +64,41 @@ class Grouping:
             UsageError: images that were compared are not in it, or none of them is in a group.
         """
         if self.images is not None:
-            return group_strata(outcomes.image_ids.tolist(), self.images, self.name)
+            return group_strata(outcomes.image_ids.tolist(), self.images, f"groups by {self.name}")
         return supercategory_strata(outcomes.label, outcomes.categories, self.categories or {})
 
     def key(self) -> str:
         """Hash of who is in which group."""
         groups = {name: sorted(members) for name, members in (self.categories or {}).items()}
         return make_key("grouping", {}, {"name": self.name, "images": self.images, "categories": groups})
+
+
+SUPERCATEGORY = "supercategory"
+
+
+def read_groupings(
+    table: Path | None, columns: Sequence[str], supercategories: str | None = None
+) -> list[Grouping]:
+    """Groupings by what a person names on the command line.
+
+    Args:
+        table: parquet or CSV with the column image_id and those of the groups; None where there is none.
+        columns: of the table, each a way to group its images.
+        supercategories: CSV of category and supercategory, or "ilsvrc" (`sfumato.data.groups.read_groups`).
+
+    Raises:
+        UsageError: a table without columns or the other way round, or a name that two groupings would have.
+        TableError, UnknownName: as `read_image_groups` and `read_groups`.
+    """
+    if (table is None) != (not columns):
+        raise UsageError("groups of images need both a table (--groups) and its columns (--group-by)")
+    names = [*columns, *([SUPERCATEGORY] if supercategories else [])]
+    if len(set(names)) < len(names):
+        raise UsageError(f"groupings need different names, not {', '.join(names)}; rename a column")
+    found = [Grouping(column, images=read_image_groups(table, column)) for column in columns if table]
+    if supercategories:
+        found.append(Grouping(SUPERCATEGORY, categories=read_groups(supercategories)))
+    return found
 
 
 def group_table(outcomes: Outcomes, groupings: Sequence[Grouping], settings: CompareSettings) -> pa.Table:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sfumato.compare.by_group import Grouping
 from sfumato.compare.further import Beside, further_tables
-from sfumato.compare.pairing import Outcomes, cell, pair
+from sfumato.compare.pairing import Outcomes, cell, in_order, pair
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import KIND, Tables, read_tables, write_tables
 from sfumato.compare.tabulate import HasFaces, tabulate
@@ -46,6 +46,7 @@ def compare(  # noqa: PLR0913 -- the options of a command
         OutputExists: `out` holds something else.
         TableError, ManifestError: an input is damaged.
     """
+    predictions = in_order(predictions)
     outcomes = pair(predictions, allow_single_seed=settings.allow_single_seed)
     inputs = {"/".join(map(str, cell(item.facts))): read_manifest(item.folder).key for item in predictions}
     if faces is not None:

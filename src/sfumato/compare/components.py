@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from sfumato.compare.inference import benjamini_hochberg
+from sfumato.compare.sums import weighted_sum
 
 Values = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -161,7 +162,7 @@ def group_changes(
     n = np.bincount(group, minlength=n_groups).astype(np.float64)
     weights = run_weights(models)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean, square = _moments(weights @ d, group, n)
+        mean, square = _moments(weighted_sum(weights, d), group, n)
         seed, rest, seed_df = _seed_parts(d, group, n, models)
         return changes(mean, Variance(square / (n * (n - 1)), n - 1, seed, rest, seed_df), confidence)
 
@@ -210,7 +211,7 @@ def variance_of(d: NDArray[np.float32], models: Sequence[int]) -> tuple[Values, 
     group = np.repeat(np.arange(kinds), n)
     counts = np.full(kinds, float(n))
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean, square = _moments(run_weights(models) @ flat, group, counts)
+        mean, square = _moments(weighted_sum(run_weights(models), flat), group, counts)
         seed, rest, seed_df = _seed_parts(flat, group, counts, models)
         return mean, Variance(square / (n * (n - 1.0)), counts - 1, seed, rest, seed_df)
 

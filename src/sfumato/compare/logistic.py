@@ -98,12 +98,12 @@ def _fit(design: Floats, lost: Floats, pairs: Floats) -> tuple[Floats, Floats] |
         return None
     beta = np.zeros(2)
     for _ in range(_ROUNDS):
-        eta = design @ beta
+        eta = beta[0] + beta[1] * design[:, 1]
         if np.abs(eta).max() > _MOST_ODDS:
             return None
         chance = 1 / (1 + np.exp(-eta))
         score = design * (lost - pairs * chance)[:, None]
-        information = (design * (pairs * chance * (1 - chance))[:, None]).T @ design
+        information = _products(design, design * (pairs * chance * (1 - chance))[:, None])
         step = _step(information, score.sum(axis=0))
         if step is None:
             return None
@@ -126,8 +126,13 @@ def _step(information: Floats, score: Floats) -> Floats | None:
 def _sandwich(information: Floats, score: Floats) -> Floats:
     bread = np.linalg.inv(information)
     n = len(score)
-    errors: Floats = np.sqrt(np.diag(bread @ (score.T @ score) @ bread) * n / max(1, n - 1))
+    errors: Floats = np.sqrt(np.diag(bread @ _products(score, score) @ bread) * n / max(1, n - 1))
     return errors
+
+
+def _products(one: Floats, other: Floats) -> Floats:
+    """Sums over images of products of columns, (2, 2), in a fixed order."""
+    return np.asarray(np.einsum("ni,nj->ij", one, other, optimize=False))
 
 
 def _effect(estimate: float, error: float, confidence: float) -> Effect:

@@ -82,6 +82,7 @@ def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False)
     """
     if not predictions:
         raise UsageError("no predictions to compare; make some with sfumato train and sfumato evaluate")
+    predictions = in_order(predictions)
     rows = _unique(predictions)
     first = next(iter(rows.values()))
     _same_categories(predictions)
@@ -107,6 +108,11 @@ def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False)
     )
     _one_of_each_reference(outcomes)
     return outcomes
+
+
+def in_order(predictions: Iterable[Predictions]) -> list[Predictions]:
+    """Predictions by model, arm and seed, so that their order decides nothing."""
+    return sorted(predictions, key=lambda item: cell(item.facts))
 
 
 def cell(facts: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -164,6 +170,10 @@ def _same_categories(predictions: Sequence[Predictions]) -> None:
             )
 
 
+_CONDITIONS = {"images": "images", "precision": "precision", "processes": "number of processes"}
+"""Facts of training beside the recipe that change results a little, and what messages call them."""
+
+
 def _same_recipes(predictions: Sequence[Predictions]) -> None:
     """Arms of a model must differ by their images only."""
     first: dict[str, Predictions] = {}
@@ -174,6 +184,13 @@ def _same_recipes(predictions: Sequence[Predictions]) -> None:
                 f"{item.folder} was trained with {item.facts.get('recipe')}, {other.folder} with "
                 f"{other.facts.get('recipe')}; compare runs of one recipe"
             )
+        for fact, words in _CONDITIONS.items():
+            values = [facts[fact] for facts in (item.facts, other.facts) if facts.get(fact) is not None]
+            if len(set(values)) > 1:
+                raise UsageError(
+                    f"{item.folder} was trained with {words} {values[0]}, {other.folder} with {values[1]}; "
+                    "arms of a model must differ by their images only: train one of them again"
+                )
 
 
 def _known_labels(row: _Row, n_categories: int) -> None:
@@ -226,7 +243,7 @@ def _failed(rows: Iterable[_Row]) -> dict[int, str]:
 def _cells(
     rows: Mapping[tuple[str, str, int], _Row], seeds: Mapping[str, tuple[int, ...]]
 ) -> dict[tuple[str, str], list[_Row]]:
-    found = dict.fromkeys((model, arm) for model, arm, _ in rows)
+    found = sorted({(model, arm) for model, arm, _ in rows}, key=lambda cell: (cell[0], _arm_order(cell[1])))
     return {(model, arm): [rows[model, arm, seed] for seed in seeds[model]] for model, arm in found}
 
 

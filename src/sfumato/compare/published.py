@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sfumato.compare.arms import ORIGINAL, is_crossed, reference_of, short_name
+from sfumato.records import write_csv, write_table
 
 BESIDE_SCHEMA = pa.schema(
     [
@@ -170,6 +172,39 @@ def headline() -> str:
         blurred_top1=100 * blurred["top1_accuracy"]["largest_drop"],
         overlaid_top1=100 * overlaid["top1_accuracy"]["largest_drop"],
     )
+
+
+def mean_drops() -> str:
+    """The study's mean drops over its models in one sentence, recomputed from its table by model."""
+    rows = {(row["contrast"], row["metric"]): row for row in published_summary().to_pylist()}
+    blurred, overlaid = (
+        [-100 * rows[f"{condition} - original", metric]["mean_difference"] for metric in _METRICS]
+        for condition in ("blurred", "overlaid")
+    )
+    n_models = rows["blurred - original", "top1_accuracy"]["n_models"]
+    return (
+        f"Mean drop over the study's {n_models} ConvNets, in points of top-1 and of top-5 accuracy: "
+        f"{blurred[0]:.3f} and {blurred[1]:.3f} with blurring, {overlaid[0]:.3f} and {overlaid[1]:.3f} with "
+        "overlaying."
+    )
+
+
+def write_published(folder: Path, overall: pa.Table, differences: pa.Table) -> int:
+    """Write ours beside the study's (`published`) and its means (`published_summary`), parquet and CSV.
+
+    Args:
+        folder: of the comparison.
+        overall, differences: as for `beside`.
+
+    Returns:
+        How many of ours have a published number beside them.
+    """
+    table = beside(overall, differences)
+    for name, each in (("published", table), ("published_summary", published_summary())):
+        write_table(folder / f"{name}.parquet", each)
+        write_csv(folder / f"{name}.csv", each)
+    both = [row for row in table.to_pylist() if None not in (row["difference"], row["published_difference"])]
+    return len(both)
 
 
 def beside(overall: pa.Table, differences: pa.Table) -> pa.Table:

@@ -42,6 +42,6 @@ class CompareSettings:
         if not 0 < self.confidence < 1:
             raise UsageError(f"a confidence lies between 0 and 1, {self.confidence} does not")
         if not 0 < self.margin < 1:
-            raise UsageError(f"a margin is a fraction between 0 and 1 (0.01 is a point), not {self.margin}")
+            raise UsageError(f"a margin lies between 0 and 100 points, {100 * self.margin:g} does not")
         if self.sem not in SEM_DDOF:
             raise UsageError(f"sem is one of {', '.join(SEM_DDOF)}, not '{self.sem}'")

@@ -26,6 +26,7 @@ from sfumato.compare.layout import ALL_MODELS, Contrast, Layout, Values, accurac
 from sfumato.compare.pairing import Outcomes
 from sfumato.compare.planning import TOLERANCE, images_needed, outcome, seeds_needed
 from sfumato.compare.settings import SEM_DDOF, CompareSettings
+from sfumato.compare.sums import weighted_sum
 from sfumato.compare.tables import SCHEMAS, SPLIT_PARTS, Tables
 from sfumato.compare.variance import Spread, joined_strata, smallest_effect, spread_of
 from sfumato.progress import Progress, silent
@@ -159,12 +160,12 @@ _LEAST_SEEN = 1e-6
 that; sums that are zero on paper stay far below."""
 
 
-def _by_image(layout: Layout, contrasts: Sequence[Contrast]) -> NDArray[np.float32]:
+def _by_image(layout: Layout, contrasts: Sequence[Contrast]) -> Values:
     """Each contrast of single images, seeds averaged: (contrasts, n)."""
-    means = np.stack([layout.correct[layout.rows(group)].mean(axis=0) for group in range(len(layout.groups))])
-    weights = np.stack([item.weights for item in contrasts]).astype(np.float32)
-    found: NDArray[np.float32] = weights @ means
-    return found
+    means = np.stack(
+        [layout.correct[layout.rows(group)].mean(axis=0, dtype=float) for group in range(len(layout.groups))]
+    )
+    return weighted_sum(np.stack([item.weights for item in contrasts]), means)
 
 
 def _tests(

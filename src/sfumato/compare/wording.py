@@ -45,34 +45,36 @@ def counted(n: int, word: str) -> str:
 
 def sentence(row: Row, about: About) -> str:
     """What one arm did, from its row of the table of differences."""
-    subject = f"Hiding faces with {about.name}"
+    subject = f"hiding faces with {about.name}"
     if is_crossed(row["arm"]):
         trained, evaluated = about.name.split(" -> ")
-        subject = f"Training on {trained} and evaluating on {evaluated}"
-    return f"{subject} {_SENTENCES[row['outcome']](row, _basis(row, about))}"
+        subject = f"training on {trained} and evaluating on {evaluated}"
+    text = _SENTENCES[row["outcome"]](subject, row, _basis(row, about))
+    return f"{text[0].upper()}{text[1:]}"
 
 
-def _equivalent(row: Row, basis: str) -> str:
+def _equivalent(subject: str, row: Row, basis: str) -> str:
     size, margin = points(abs(row["difference"])), _margin(row)
     told = row["ci_low"] > 0 or row["ci_high"] < 0
-    seen = "which is more than chance, but less than" if told else "which is shown to be less than"
+    seen = "more than chance would do, but shown to be less than" if told else "shown to be less than"
     moved = f"top-1 accuracy {_moved(row)} by {size} points on average"
-    return f"had no meaningful cost: {moved} ({basis}), {seen} {margin}."
+    return f"{subject} had no meaningful cost: {moved}, {seen} {margin} ({basis})."
 
 
-def _cost(row: Row, basis: str) -> str:
+def _cost(subject: str, row: Row, basis: str) -> str:
     verb, end = ("cost", -row["ci_high"]) if row["difference"] < 0 else ("gained", row["ci_low"])
     size = points(abs(row["difference"]))
-    return f"{verb} at least {at_least(end)} points of top-1 accuracy, about {size} on average ({basis})."
+    least = f"{verb} at least {at_least(end)} points of top-1 accuracy"
+    return f"{subject} {least}, about {size} on average ({basis})."
 
 
-def _undecided(row: Row, basis: str) -> str:
-    word = "cost" if row["difference"] <= 0 else "gained"
+def _undecided(subject: str, row: Row, basis: str) -> str:
+    size = f"{'cost' if row['difference'] <= 0 else 'gain'} of {points(abs(row['difference']))} points"
+    effect = points(row["smallest_effect"])
     return (
-        f"{word} {points(abs(row['difference']))} points of top-1 accuracy on average ({basis}): "
-        f"this study cannot tell it from zero, nor show that it is less than {_margin(row)}. "
-        f"The smallest effect that it could have seen is {points(row['smallest_effect'])} points "
-        f"(with 80 % power); {_settling(row)}."
+        f"this study cannot tell what {subject} costs: a {size} of top-1 accuracy was measured ({basis}), "
+        f"which is neither told from zero nor shown to be less than {_margin(row)}. An effect of {effect} "
+        f"points would have been seen in 8 of 10 such studies; {_settling(row)}."
     )
 
 
@@ -92,12 +94,12 @@ def _settling(row: Row) -> str:
     """How much more would settle it."""
     ways = []
     if row["seeds_needed"] is not None:
-        ways.append(counted(row["seeds_needed"], "seed"))
+        ways.append(f"{counted(row['seeds_needed'], 'seed')} of each model")
     if row["images_needed"] is not None:
         ways.append(counted(row["images_needed"], "image"))
     if not ways:
-        return "neither more seeds nor more images alone would settle it"
-    return f"{', or '.join(ways)}{',' if len(ways) > 1 else ''} would settle it"
+        return "if the truth is what was measured, neither more seeds nor more images alone would settle it"
+    return f"if the truth is what was measured, about {', or '.join(ways)}, would settle it"
 
 
 def _basis(row: Row, about: About) -> str:
@@ -106,8 +108,9 @@ def _basis(row: Row, about: About) -> str:
     models = f"{about.n_models} models, " if row["model"] == ALL_MODELS else ""
     control = "the control arm none" if row["reference"] == NONE else "original images (no control arm)"
     change = " of the change" if row["outcome"] == "equivalent" else ""
+    interval = f"{100 * about.confidence:g} % interval{change} {points(low)} to {points(high)}"
     return (
-        f"{100 * about.confidence:g} % interval{change} {points(low)} to {points(high)}; against {control}; "
+        f"{interval}; compared with {control}; "
         f"{counted(row['n_images'], 'image')}, {models}{counted(row['n_seeds'], 'seed')}"
     )
 
@@ -116,10 +119,11 @@ def architectures_sentence(row: Row | None, confidence: float) -> str:
     """What to expect of another architecture, from the paired t over models."""
     if row is None:
         return ""
+    interval = f"{100 * confidence:g} % interval {points(row['ci_low'])} to {points(row['ci_high'])}"
     return (
-        f"Across architectures (paired t over {row['n_models']} models), top-1 accuracy changes by "
-        f"{points(row['difference'])} points ({100 * confidence:g} % interval {points(row['ci_low'])} to "
-        f"{points(row['ci_high'])}); the interval above takes these models as given."
+        "On average over architectures like these, top-1 accuracy changes by "
+        f"{points(row['difference'])} points ({interval}; paired t over {row['n_models']} models); the "
+        "interval above is of these models alone."
     )
 
 
@@ -131,7 +135,8 @@ def categories_sentence(
     harmed, helped, most_harmed = found
     looked_at = f"{n_categories:,} {'category' if n_categories == 1 else 'categories'}"
     if not harmed and not helped:
-        lost = f"; the most was lost by {_listed(most_harmed, len(most_harmed))}" if most_harmed else ""
+        named = _listed(most_harmed, len(most_harmed))
+        lost = f"; the largest losses, which may be chance: {named}" if most_harmed else ""
         return f"In none of {looked_at} is a change established{lost}."
     parts = [
         f"most {word}: {_listed(items, len(items))}"
@@ -164,10 +169,10 @@ def headline(findings: Sequence[Finding]) -> str:
 
 
 _HEADLINE = {
-    "cost": "hiding faces cost top-1 accuracy with {}",
-    "gain": "top-1 accuracy rose with {}",
+    "cost": "hiding faces cost top-1 accuracy: {}",
+    "gain": "top-1 accuracy rose: {}",
     "equivalent": "hiding faces had no meaningful cost with {}",
-    "undecided": "with {} this study cannot tell the effect on top-1 accuracy from zero",
+    "undecided": "this study cannot tell what hiding faces with {} costs",
 }
 
 
@@ -177,7 +182,8 @@ def _named(finding: Finding) -> str:
     if finding.outcome == "equivalent":
         return f"{finding.name} ({100 * finding.difference:+.1f} points)"
     end = -finding.ci_high if finding.outcome == "cost" else finding.ci_low
-    return f"{finding.name} (about {points(abs(finding.difference))} points, at least {at_least(end)})"
+    size = f"about {points(abs(finding.difference))} points"
+    return f"{size} with {finding.name} (at least {at_least(end)})"
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -220,14 +226,14 @@ def _known_caveats(findings: Sequence[Finding], confidence: float) -> list[tuple
     return [
         (
             any(finding.outcome == "undecided" for finding in findings),
-            "An interval that holds zero does not show that hiding faces costs nothing; "
-            "it shows that a cost within the interval could not be seen.",
+            "An interval that holds zero does not show that hiding faces costs nothing; it shows that this "
+            "study could not have seen a cost within the interval.",
         ),
         (
             any(finding.harmed or finding.helped for finding in findings),
-            f"A change of a category is called established at a false discovery rate of {rate} % "
-            f"(Benjamini-Hochberg over the categories of an arm): of those named, about {rate} in 100 may be "
-            "named by chance.",
+            f"A category's change is called established at a false discovery rate of {rate} % "
+            f"(Benjamini-Hochberg over the categories of an arm): of those named, up to {rate} in 100 are to "
+            "be expected by chance.",
         ),
         (
             one,
