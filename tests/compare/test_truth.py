@@ -37,6 +37,8 @@ def test_the_verdict_names_what_was_planted(tables: Tables) -> None:
     assert finding.outcome == "cost"
     assert {item.category for item in finding.harmed} == {LOSER, HARMED}
     assert {item.category for item in finding.helped} == {WINNER}
+    assert finding.swaps == ((LOSER, WINNER),)
+    assert finding.real_losses == (HARMED,)
     assert finding.categories_sentence.startswith(
         f"In 3 of 24 categories a change is established; most harmed: {HARMED} ("
     )

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from sfumato.compare import wording
 from sfumato.compare.arms import NONE, ORIGINAL, is_obfuscated, short_names
 from sfumato.compare.layout import ALL_MODELS
@@ -27,6 +30,7 @@ SCHEMA_VERSION = 1
 """Of `verdict.json`: raised when a name in it goes or changes its meaning."""
 
 _METRIC = "top1_accuracy"
+_REAL_LOSSES = ("real loss", "swap and loss")
 Row = dict[str, Any]
 
 
@@ -70,7 +74,8 @@ class Finding:
         same for architectures like these, in words; empty for one model. harmed, helped: categories of which
         a change is established, the most affected first. most_harmed: the categories that lost most,
         established or not. n_categories: categories that were looked at. categories_sentence: those in
-        words.
+        words. swaps: pairs (loser, winner) of categories whose changes are one confusion turned round, of all
+        models. real_losses: categories that lost more than a swap explains, over all models.
     """
 
     arm: str
@@ -97,6 +102,8 @@ class Finding:
     most_harmed: tuple[AffectedCategory, ...]
     n_categories: int
     categories_sentence: str
+    swaps: tuple[tuple[str, str], ...]
+    real_losses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,20 @@ def _finding(row: Row, about: wording.About, tables: Tables) -> Finding:
         most_harmed=most_harmed,
         n_categories=len(categories),
         categories_sentence=wording.categories_sentence((harmed, helped, most_harmed), len(categories)),
+        swaps=tuple((item["loser"], item["winner"]) for item in _named(tables.swaps, row) if item["kind"]),
+        real_losses=tuple(
+            item["category"] for item in _named(tables.losses, row) if item["kind"] in _REAL_LOSSES
+        ),
     )
+
+
+def _of_arm(table: pa.Table, row: Row) -> pa.Table:
+    """Filtered before it becomes Python: there may be a thousand categories of every model and arm."""
+    return table.filter((pc.field("model") == row["model"]) & (pc.field("arm") == row["arm"]))
+
+
+def _named(table: pa.Table, row: Row) -> list[Row]:
+    return [item for item in table.to_pylist() if all(item[n] == row[n] for n in ("arm", "reference"))]
 
 
 def _categories(tables: Tables, row: Row) -> list[AffectedCategory]:
@@ -206,8 +226,7 @@ def _categories(tables: Tables, row: Row) -> list[AffectedCategory]:
             item[f"top1_q_value{end}"],
             item["n_images"],
         )
-        for item in tables.by_category.to_pylist()
-        if (item["model"], item["arm"]) == (row["model"], row["arm"])
+        for item in _of_arm(tables.by_category, row).to_pylist()
         if item[f"top1_difference{end}"] is not None
     ]
     return sorted(found, key=lambda item: (item.difference, item.category))
