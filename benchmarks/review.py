@@ -1,6 +1,6 @@
 """Speed and memory of a review of 1.4 million images, on a face table made here.
 
-    python benchmarks/review.py [--images 1400000] [--saves 4000] [--reviewers 2]
+    python benchmarks/review.py [--images 1400000] [--records 0] [--saves 4000] [--reviewers 2]
 
 A child process opens the review as `sfumato review` does (face table from the disk, queue, log, server) and
 answers through a socket on 127.0.0.1; the pictures themselves are not asked for. Printed are the time to
@@ -31,6 +31,13 @@ import pyarrow as pa
 from sfumato.data import IMAGES_SCHEMA
 from sfumato.faces import FACES_SCHEMA, read_faces
 from sfumato.records import Manifest, finish, write_table
+from sfumato.review import Record, dataset_of
+from sfumato.review.columns import Columns
+from sfumato.review.log import line_of
+from sfumato.review.model import Task
+from sfumato.review.opening import LOG
+from sfumato.review.queue import audit_order
+from sfumato.review.versions import rows_of
 
 
 def make(out: Path, n: int) -> None:
@@ -80,6 +87,23 @@ def make(out: Path, n: int) -> None:
     finish(out, Manifest("faces", "benchmark", {}, {}, {}, facts))
 
 
+def remember(folder: Path, n: int) -> None:
+    """A log of n records, as people leave one: every 20th of the random sample, the others of the queue."""
+    table = read_faces(folder / "faces")
+    columns = Columns.of(table, dataset_of(table, folder / "photos"))
+    sample = audit_order(columns.ok, columns.ok, seed=0)[: n // 20].tolist()
+    usual = np.random.default_rng(1).permutation(len(columns))[: n - len(sample)].tolist()
+    (folder / "review").mkdir()
+    with (folder / "review" / LOG).open("wb") as file:
+        for number in range(n):
+            task: Task = "queue" if number % 20 or not sample else "audit"
+            image = (usual if task == "queue" else sample).pop()
+            faces = rows_of(columns.faces(image))
+            shown = (number + 1, "2026-11-23T00:00:00.000+00:00", f"person {number % 2}")
+            record = Record(*shown, columns.image_id(image), task, "0" * 16, 0, faces, seconds=1.0)
+            file.write(line_of(record))
+
+
 class Visitor:
     """One person's browser: a connection that stays open, and the cookie of their link."""
 
@@ -116,7 +140,7 @@ class Visitor:
 def answer(folder: Path, saves: int, reviewers: int) -> None:
     """In the child: open, ask and save, print one line of JSON."""
     began = time.perf_counter()
-    from sfumato.review import ReviewSettings, Session, dataset_of
+    from sfumato.review import ReviewSettings, Session
     from sfumato.review.server import ReviewServer, ServerOptions
 
     table = read_faces(folder / "faces")
@@ -159,6 +183,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=1_400_000)
+    parser.add_argument("--records", type=int, default=0)
     parser.add_argument("--saves", type=int, default=4000)
     parser.add_argument("--reviewers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keep the table there, and use one that is")
@@ -171,6 +196,8 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         if not (folder / "faces").is_dir():
             make(folder / "faces", options.images)
+        if options.records and not (folder / "review").is_dir():
+            remember(folder, options.records)
         for _ in range(2):
             sizes = ["--saves", str(options.saves), "--reviewers", str(options.reviewers)]
             command = [sys.executable, __file__, "--child", "--folder", str(folder), *sizes]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import Image
 
 from sfumato.cli import app, main
@@ -44,21 +45,31 @@ def boxes(tmp_path: Path, photos: Path) -> Path:
     return tmp_path / "boxes.json"
 
 
-def command_names() -> list[str]:
-    """Every command as typed: "detect", "faces stats"."""
-    names = []
-    for group in app.registered_groups:
-        prefix = f"{group.name} " if isinstance(group.name, str) else ""
-        assert group.typer_instance is not None
-        for command in group.typer_instance.registered_commands:
-            names.append(prefix + str(command.name or getattr(command.callback, "__name__", "")))
+def command_names(group: typer.Typer = app, before: str = "") -> list[str]:
+    """Every command as typed: "detect", "faces stats", "faces tasks export"."""
+    names = [
+        before + str(command.name or getattr(command.callback, "__name__", ""))
+        for command in group.registered_commands
+    ]
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        prefix = f"{inner.name} " if isinstance(inner.name, str) else ""
+        names += command_names(inner.typer_instance, before + prefix)
     return names
 
 
 def test_every_command_has_help_and_an_example(run: Run) -> None:
     names = command_names()
     stages = {"study", "demo", "detect", "obfuscate", "train", "evaluate", "compare", "report", "plugins"}
-    faces = {"faces stats", "faces score", "faces import", "faces export"}
+    faces = {
+        "faces tasks export",
+        "faces tasks import",
+        "faces merge",
+        "faces stats",
+        "faces score",
+        "faces import",
+        "faces export",
+    }
     assert stages | faces | {"predictions import"} <= set(names)
     for name in names:
         code, out, _ = run(*name.split(), "--help")

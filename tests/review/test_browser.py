@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from sfumato.cli import main
 from sfumato.data import read_dataset
 from sfumato.faces import Faces, FaceTable, read_faces
 from sfumato.records import write_json
+from sfumato.review import ReviewSettings, Session
 from sfumato.review.log import read_records
+from sfumato.review.server import ReviewServer, ServerOptions
 from tests.conftest import drawn
 from tests.review.people import Hands, Keyboard, Known, Mouse, Server, Touch, as_faces, correct, write_faces
 
@@ -318,6 +321,81 @@ def test_two_people_and_one_image(browser: Browser, tmp_path: Path) -> None:
         leave(Mouse(bo))
     truth: dict[str, Known] = {image_id: [(FACE, "face")] for image_id in ids}
     assert_equal(merged(tmp_path), truth | {both: [(box, "face") for box in (FACE, *extra)]})
+
+
+def test_who_is_too_late_or_elsewhere_loses_nothing(browser: Browser, tmp_path: Path) -> None:
+    ids = write_photos(tmp_path / "photos", 4)
+    faces = {image_id: as_faces([(FACE, "face")]) for image_id in ids}
+    table = write_faces(tmp_path / "faces", read_dataset(tmp_path / "photos"), faces)
+    settings = ReviewSettings(audit_share=0, lease_seconds=3600)
+    with served(table, tmp_path, settings) as (session, links), person(browser, links["Ada"]) as page:
+        hands = Mouse(page)
+        first = shown(page)
+        hands.draw((100.0, 20.0, 130.0, 60.0))
+        bo = session.reviewers.named("Bo")
+        assert bo is not None
+        # Ada's time ran out, and Bo has the image now.
+        session._parts.leases.release_all("Ada")
+        item = session.next(bo)
+        assert item is not None
+        assert item.image_id == first
+        hands.next()
+        page.get_by_text("Somebody else has").wait_for()
+        assert shown(page) != first
+        # While an answer is on its way Ada opens another image: she stays there.
+        second = shown(page)
+        third = next(image_id for image_id in ids if image_id not in (first, second))
+        hands.draw((100.0, 20.0, 130.0, 60.0))
+        drafts = "id => Object.keys(localStorage).some(key => key.endsWith(id))"
+        assert page.evaluate(drafts, second)
+        session._lock.acquire()
+        hands.next()
+        page.evaluate("id => { location.hash = '#image=' + encodeURIComponent(id) }", third)
+        page.wait_for_timeout(200)
+        session._lock.release()
+        page.wait_for_function(f"id => !({drafts})(id)", arg=second)
+        page.wait_for_timeout(200)
+        assert shown(page) == third
+        assert page.evaluate(drafts, first)
+        # Whoever is set aside is told so, at once and after coming back.
+        session.set_aside("Ada")
+        for _ in range(2):
+            page.evaluate("location.hash = '#review'")
+            page.reload()
+            page.get_by_text("Your work is set aside").wait_for()
+        page.evaluate("location.hash = '#status'")
+        page.get_by_role("cell", name="set aside").wait_for()
+        assert "Known answers right" in page.locator("#figures").inner_text()
+
+
+def test_known_answers_are_counted_for_arbiters_only(browser: Browser, tmp_path: Path) -> None:
+    ids = write_photos(tmp_path / "photos", 4)
+    faces = {image_id: as_faces([(FACE, "face")]) for image_id in ids}
+    table = write_faces(tmp_path / "faces", read_dataset(tmp_path / "photos"), faces)
+    truth = {ids[0]: as_faces([(FACE, "face")])}
+    with served(table, tmp_path, ReviewSettings(), truth) as (_, links):
+        for name, sees in (("Ada", False), ("owner", True)):
+            with person(browser, f"{links[name]}#status") as page:
+                page.get_by_role("columnheader", name="Agreement").wait_for()
+                assert page.get_by_role("columnheader", name="Known answers right").count() == sees
+
+
+@contextmanager
+def served(
+    table: FaceTable, tmp_path: Path, settings: ReviewSettings, truth: Mapping[str, Faces] | None = None
+) -> Iterator[tuple[Session, dict[str, str]]]:
+    """A review in this process, whose clocks and locks the test can reach."""
+    session = Session.open(table, read_dataset(tmp_path / "photos"), tmp_path / "review", settings, truth)
+    with closing(session), ReviewServer(session, ServerOptions()) as server:
+        people = {"Ada": False, "Bo": False, "owner": True}
+        links = {name: server.link(session.add_reviewer(name, arbiter=role)) for name, role in people.items()}
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield session, links
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_killed_server_and_a_killed_page_lose_nothing(browser: Browser, tmp_path: Path) -> None:

@@ -105,15 +105,41 @@ def test_results_become_records_of_the_crowd(tmp_path: Path) -> None:
     outcome = review.session.import_crowd(read_results(tmp_path / "out"))
     assert outcome.n_saved == 3
     records = list(read_records(review.folder / "reviews.jsonl"))
-    assert [(r.reviewer, r.image_id, r.extra) for r in records] == [
-        ("crowd", review.ids[0], {"change": True}),
-        ("crowd", review.ids[1], {"change": True}),
-        ("crowd 2", review.ids[0], {"change": False}),
+    assert [(r.reviewer, r.image_id, r.extra["change"]) for r in records] == [
+        ("crowd", review.ids[0], True),
+        ("crowd", review.ids[1], True),
+        ("crowd 2", review.ids[0], False),
     ]
     status = review.session.status()
     assert (status["done"], status["disagreements"]) == (1, 1)
     review.again()
     assert review.session.status() == status
+    review.session.close()
+    Review.opened.clear()
+
+
+def test_a_file_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    review = Review(tmp_path, replace(FREE, overlap=3), n=2)
+    first, second = (
+        CrowdImage(f"https://x/{name}", Faces.of([OTHER]), change=True) for name in review.ids[:2]
+    )
+
+    def bring(*tasks: list[CrowdImage]) -> tuple[int, int]:
+        outcome = review.session.import_crowd(tasks)
+        return outcome.n_saved, outcome.n_known
+
+    # Two workers said the same of one task: both count, however often their file is brought.
+    assert bring([first, second], [first, second]) == (4, 0)
+    status = review.session.status()
+    assert bring([first, second], [first, second]) == (0, 2)
+    review.again()
+    assert bring([first, second], [first, second]) == (0, 2)
+    assert review.session.status() == status
+    # The file comes again with more in it, which is a third person's word and not the first one's again.
+    assert bring([first, second], [first, second], [replace(first, faces=Faces.of([BOX]))]) == (1, 2)
+    records = list(read_records(review.folder / "reviews.jsonl"))
+    assert [r.reviewer for r in records if r.image_id == review.ids[0]] == ["crowd", "crowd 2", "crowd 3"]
+    assert review.session.status()["done"] == 1
     review.session.close()
     Review.opened.clear()
 

@@ -96,6 +96,9 @@ def test_tasks_go_out_and_results_come_in(
     results.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, text, _ = said(capsys, "faces", "tasks", "import", results, "--faces", faces)
     assert (code, text) == (0, f"{tmp_path / 'faces-review'}: 19 images from 3 tasks\n")
+    code, text, _ = said(capsys, "faces", "tasks", "import", results, "--faces", faces)
+    again = "0 images from 0 tasks; 3 tasks are there already and were left out"
+    assert (code, text) == (0, f"{tmp_path / 'faces-review'}: {again}\n")
     merged = tmp_path / "merged"
     reviews = ("--reviews", tmp_path / "faces-review")
     assert said(capsys, "faces", "merge", faces, *reviews, "--out", merged)[0] == 0

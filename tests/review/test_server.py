@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -642,3 +644,38 @@ def test_many_at_once(client: Client) -> None:
 @pytest.mark.parametrize("path", ["/api/start?" + "a=1&" * 20, "//[x/", "/%", "/?token=%ff", "/image?id=%ff"])
 def test_odd_addresses(client: Client, path: str) -> None:
     assert client.ask(path).status in (400, 401, 404)
+
+
+def test_a_comment_that_is_no_text_is_refused(client: Client) -> None:
+    body = submission(client) | {"comment": "\ud800"}
+    assert client.post("/api/save", body).status == 400
+
+
+def test_silent_visitors_do_not_take_all_threads(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.review.server._MOST_CONNECTIONS", 3)
+    with serving(read_dataset(photos), tmp_path / "reviews") as client:
+        address = ("127.0.0.1", client.server.guard.port)
+        silent = [socket.create_connection(address, timeout=20) for _ in range(3)]
+        with socket.create_connection(address, timeout=20) as late:
+            assert late.recv(1) == b""  # turned away at once
+        silent.pop().close()
+        wait_until(lambda: answers(client))
+        for connection in silent:
+            connection.close()
+
+
+def answers(client: Client) -> bool:
+    try:
+        return client.ask("/").status == 200
+    except (ConnectionError, http.client.HTTPException):
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        time.sleep(0.02)
+    pytest.fail("never")

@@ -35,6 +35,9 @@ def records(review: Review) -> list[Any]:
     return list(read_records(review.folder / "reviews.jsonl"))
 
 
+GOLD_IDS = ("apple/01.png", "apple/02.png", "pear/03.png")
+
+
 def test_one_person_sees_each_image_once(tmp_path: Path) -> None:
     review = Review(tmp_path)
     ann = review.person("Ann")
@@ -335,6 +338,70 @@ def test_a_page_that_outlived_the_server_saves_what_it_has(tmp_path: Path) -> No
     other.everything(other.person("Ann"))
     assert tasks == [record.task for record in records(other)][:12]
     assert {"audit", "queue"} == set(tasks)
+
+
+def test_after_a_crash_the_next_image_is_another_one(tmp_path: Path) -> None:
+    review = Review(tmp_path, replace(FREE, audit_share=0.3), n=10)
+    first = review.session.next(review.person("Ann"))
+    assert first is not None
+    review.again()
+    ann = review.person("Ann")
+    ahead = review.session.next(ann, after=first.image_id)  # the page looks ahead before it saves
+    assert ahead is not None
+    assert ahead.image_id != first.image_id
+    assert review.say(ann, first).kind == "saved"
+    again = review.session.next(ann, after=first.image_id)
+    assert again is not None
+    assert again.image_id == ahead.image_id
+
+
+def test_the_total_does_not_tell_what_an_image_is_for(tmp_path: Path) -> None:
+    settings = replace(FREE, audit_share=0.2, gold_share=0.15)
+    review = Review(tmp_path, settings, n=30, truth={name: Faces.of([BOX]) for name in GOLD_IDS})
+    ann, bob = review.person("Ann"), review.person("Bob")
+    totals = []
+
+    def look(item: Any) -> Any:
+        totals.append(item.total)
+        return item.faces
+
+    seen = review.everything(ann, look)
+    assert {record.task for record in records(review)} == {"queue", "audit", "gold"}
+    assert len(set(totals[:45])) == 1
+    assert len(seen) <= totals[0] <= 1.3 * len(seen)
+    assert review.session.next(bob) is not None  # the audit of what Ann did
+
+
+def test_who_audits_what_they_reviewed_is_told_what_that_is_worth(tmp_path: Path) -> None:
+    review = Review(tmp_path, replace(FREE, audit_share=0.25), n=10)
+    review.everything(review.person("Ann"))
+    status = review.session.status()
+    assert 0 < status["same_eyes"] == status["missed"]["n_images"]
+    two = Review(tmp_path / "two", replace(FREE, audit_share=0.25), n=10)
+    ann, bob = two.person("Ann"), two.person("Bob")
+    two.everything(ann)
+    two.everything(bob)
+    status = two.session.status()
+    assert status["same_eyes"] == 0
+    assert status["missed"]["n_images"] > 0
+
+
+def test_only_an_arbiter_sees_who_was_asked_what(tmp_path: Path) -> None:
+    truth = {name: Faces.of([BOX]) for name in GOLD_IDS}
+    review = Review(tmp_path, replace(FREE, gold_share=0.5), n=10, truth=truth)
+    ann, owner = review.person("Ann"), review.person("owner", arbiter=True)
+
+    def rows(viewer: Any) -> dict[str, dict[str, Any]]:
+        return {row["name"]: row for row in review.session.status(viewer)["reviewers"]}
+
+    before = review.session.status(ann)
+    review.everything(ann)
+    assert rows(owner)["Ann"]["gold_asked"] == len(truth)
+    assert not any("gold" in name for name in rows(ann)["Ann"])
+    assert review.session.status(ann) == before  # a figure that moves with a save would tell
+    Clocked.now += 61
+    assert rows(ann)["Ann"]["saved"] == 20
+    assert not any("gold" in name for name in rows(ann)["Ann"])
 
 
 def test_alone_one_person_audits_too(tmp_path: Path) -> None:

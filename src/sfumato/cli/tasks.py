@@ -57,6 +57,8 @@ def import_(
 ) -> None:
     """Take results into a review: url, refined_bboxes and change, as the study's page hands them in.
 
+    A result that is there already is left out, so that a file may come again with more in it.
+
     Example: sfumato faces tasks import results.jsonl --faces faces
     """
     from contextlib import closing
@@ -69,5 +71,7 @@ def import_(
     folder = reviews or faces.with_name(f"{faces.name}-review")
     with closing(Session.open(table, dataset_of(table, faces), folder)) as session:
         outcome = session.import_crowd(found)
-    value = {"reviews": str(folder), "tasks": len(found), "images": outcome.n_saved}
-    say(value, f"{folder}: {outcome.n_saved} images from {len(found)} tasks", as_json=as_json)
+    new, known = len(found) - outcome.n_known, outcome.n_known
+    value = {"reviews": str(folder), "tasks": new, "known_tasks": known, "images": outcome.n_saved}
+    again = f"; {known} tasks are there already and were left out" if known else ""
+    say(value, f"{folder}: {outcome.n_saved} images from {new} tasks{again}", as_json=as_json)

@@ -82,7 +82,7 @@ class Api:
             "kinds": list(settings.kinds),
             "instructions": settings.instructions,
             "read_only": settings.read_only,
-            "lives": None,
+            "set_aside": reviewer.set_aside,
         }
 
     def _next(self, reviewer: Reviewer, query: Query) -> dict[str, Any]:
@@ -108,8 +108,8 @@ class Api:
         total = self._session.grid_total(order="score" if order == "likeness" else order)
         return {"cells": [self._crop_json(cell) for cell in cells], "total": total}
 
-    def _status(self, _reviewer: Reviewer, _query: Query) -> dict[str, Any]:
-        return {name: _finite(value) for name, value in self._session.status().items()}
+    def _status(self, reviewer: Reviewer, _query: Query) -> dict[str, Any]:
+        return {name: _finite(value) for name, value in self._session.status(reviewer).items()}
 
     # Writing
 
@@ -279,7 +279,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
 
 def _text(body: Body, name: str, longest: int) -> str:
     value = body.get(name, "")
-    if not isinstance(value, str) or len(value) > longest:
+    if not isinstance(value, str) or len(value) > longest or any("\ud800" <= c <= "\udfff" for c in value):
         raise Refused(400, f"{name} must be a text of at most {longest} letters")
     return value
 

@@ -80,6 +80,32 @@ class Assignment:
             np.count_nonzero((self.ledger.passes[mine] < need[mine]) & self.ledger.queued[mine])
         )
 
+    def total(self, person: Progress, numbers: Sequence[int] | None = None) -> int:
+        """How many images a person will have had at the end, as far as can be told.
+
+        Gold images and the random sample are foreseen at the places that they will have; if they came on top
+        when they come, a total that rises would tell them from the others.
+
+        Args:
+            person: who asks.
+            numbers: the images that an arbiter has to decide; None for anybody else.
+        """
+        if numbers is not None:
+            return len(person.trail) + sum((number, "arbiter") not in person.place for number in numbers)
+        ahead = person.counts["queue"] + person.counts["second"] + self.left(person)
+        salt, total = self._salt(person), 0
+        most = {"gold": len(self.plan.gold), "audit": len(self.plan.audit)}
+        kinds = (
+            ("gold", self.settings.gold_share, salt),
+            ("audit", self.settings.audit_share, f"{salt}audit/"),
+        )
+        following = ahead
+        while following > total:
+            total = following
+            mixed_in = (min(self._due(total - 1, share, each), most[name]) for name, share, each in kinds)
+            following = ahead + sum(mixed_in)
+        return max(total, len(person.trail))
+
     def keep(self, person: Progress, entry: Entry) -> bool:
         """Lease an image of the trail again; False where somebody else has it, or it is done."""
         number, task = entry

@@ -51,10 +51,12 @@ class Audited:
     Attributes:
         before: the face table against the truth.
         after: what the review made of it, the audit itself left out, against the truth.
+        same_eyes: nobody but those who had reviewed the image looked a second time.
     """
 
     before: Triple
     after: Triple
+    same_eyes: bool = False
 
 
 def audited(
@@ -80,10 +82,14 @@ def audited(
     after = consensus(shown, usual, others, min_iou=min_iou).faces
     decided = [record for record in valid if record.task == "arbiter"]
     truth = consensus(shown, decided or lane, others, min_iou=min_iou).faces
-    return Audited(_compare(shown, truth, min_iou), _compare(after, truth, min_iou))
+    reviewed = {record.reviewer for record in usual if record.task != "grid"}
+    same = not decided and {record.reviewer for record in lane} <= reviewed
+    return Audited(_compare(shown, truth, min_iou), _compare(after, truth, min_iou), same)
 
 
 def _compare(found: Faces, truth: Faces, min_iou: float) -> Triple:
+    if not len(found) and not len(truth):
+        return 0, 0, 0  # most images, so that a status of thousands does not take seconds
     partner, counted = matched_truth(found, truth, min_iou=min_iou)
     return int(counting(truth, 0.0).sum()), int(counted.sum()), int((partner >= 0).sum())
 

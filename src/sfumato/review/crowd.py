@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from sfumato.faces import Faces
 from sfumato.faces.names import NameIndex
 from sfumato.records import write_atomic
 from sfumato.review.gold import GoldRule, answer_of
+from sfumato.review.log import Log
 from sfumato.review.model import Record
 from sfumato.review.versions import rows_of
 
 CROWD = "crowd"
-"""Name under which results count, where no other is given."""
+"""Name under which results count; an image that comes again counts as "crowd 2", and so on."""
 
 _ENDS = ("x0", "y0", "x1", "y1")
 
@@ -131,12 +134,57 @@ def read_results(path: Path) -> list[list[CrowdImage]]:
     return _read(path, "refined_bboxes")
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What a review has of crowd tasks already.
+
+    Attributes:
+        times: how often each image came, by its id.
+        tasks: how often each task came, by its name (see `task_name`).
+    """
+
+    times: Mapping[str, int] = field(default_factory=dict)
+    tasks: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Imported:
+        """Of the records of a review that are of crowd tasks."""
+        kept = [record for record in records if record.task == "crowd"]
+        named = Counter((str(record.extra.get("crowd_task")), record.image_id) for record in kept)
+        tasks: dict[str, int] = {}
+        for (name, _), times in named.items():
+            tasks[name] = max(times, tasks.get(name, 0))
+        return cls(Counter(record.image_id for record in kept), tasks)
+
+
+def task_name(task: Sequence[CrowdImage]) -> str:
+    """Name of a result by what it says: the same for the same result, in whatever file it comes."""
+    return hashlib.sha256(json.dumps([_result(image) for image in task]).encode()).hexdigest()[:16]
+
+
+def without_known(
+    found: Iterable[Sequence[CrowdImage]], known: Imported
+) -> tuple[list[Sequence[CrowdImage]], int]:
+    """Results that a review does not have, and how many it has: a file that comes twice counts once.
+
+    Equal results within a file are of several workers, and all count.
+    """
+    left = Counter(known.tasks)
+    new = []
+    for task in (tasks := list(found)):
+        name = task_name(task)
+        left[name] -= 1
+        if left[name] < 0:
+            new.append(task)
+    return new, len(tasks) - len(new)
+
+
 def crowd_records(
     found: Iterable[Sequence[CrowdImage]],
     image_ids: Iterable[str],
     *,
     first: int = 1,
-    reviewer: str = CROWD,
+    known: Imported = Imported(),
     rule: GoldRule = GoldRule(),
 ) -> list[Record]:
     """Results as records of a reviewer: one pass of each image, from the face table's boxes.
@@ -148,7 +196,7 @@ def crowd_records(
         found: results by task.
         image_ids: of the face table; a URL belongs to the id that it ends with.
         first: number of the first record: one more than the log has.
-        reviewer: name of the people.
+        known: what the review has already.
         rule: of gold images.
 
     Raises:
@@ -156,7 +204,7 @@ def crowd_records(
     """
     index = NameIndex(image_ids)
     records: list[Record] = []
-    times: dict[str, int] = {}
+    times = Counter(known.times)
     for task in found:
         if not all(_passes(image, rule) for image in task):
             continue
@@ -164,10 +212,24 @@ def crowd_records(
             if image.truth is not None:
                 continue
             image_id = _meant(index, image.url)
-            times[image_id] = times.get(image_id, 0) + 1
-            name = reviewer if times[image_id] == 1 else f"{reviewer} {times[image_id]}"
-            records.append(_record(image, (first + len(records), name, image_id)))
+            times[image_id] += 1
+            name = CROWD if times[image_id] == 1 else f"{CROWD} {times[image_id]}"
+            extra = {"change": image.change, "crowd_task": task_name(task)}
+            records.append(_record(image, (first + len(records), name, image_id), extra))
     return records
+
+
+def new_records(
+    found: Iterable[Sequence[CrowdImage]], image_ids: Iterable[str], log: Log, rule: GoldRule
+) -> tuple[list[Record], int]:
+    """What a log lacks of these results, and how many tasks it has; see `crowd_records`.
+
+    Raises:
+        TableError: as `crowd_records`.
+    """
+    known = Imported.of(log)
+    new, n_known = without_known(found, known)
+    return crowd_records(new, image_ids, first=len(log) + 1, known=known, rule=rule), n_known
 
 
 def _write(path: Path, found: Iterable[Any]) -> None:
@@ -186,10 +248,10 @@ def _meant(index: NameIndex, url: str) -> str:
     return alike[0]
 
 
-def _record(image: CrowdImage, made: tuple[int, str, str]) -> Record:
+def _record(image: CrowdImage, made: tuple[int, str, str], extra: Mapping[str, Any]) -> Record:
     n, name, image_id = made
     faces = replace(image.faces, source=(name,) * len(image.faces))
-    return Record(n, "", name, image_id, "crowd", "", 0, rows_of(faces), extra={"change": image.change})
+    return Record(n, "", name, image_id, "crowd", "", 0, rows_of(faces), extra=extra)
 
 
 def _input(image: CrowdImage) -> dict[str, Any]:

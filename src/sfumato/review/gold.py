@@ -11,7 +11,7 @@ import numpy as np
 from sfumato.boxes import Boxes, area, clip, match, union_area
 from sfumato.faces import Faces
 from sfumato.faces.gold import IGNORE
-from sfumato.review.model import START
+from sfumato.review.model import START, GoldResult
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class GoldRule:
             return value, value >= self.min_iou
         partner = match(answer[np.argsort(-area(answer), kind="stable")], known, min_iou=self.min_iou)
         return value, len(answer) == len(known) and bool((partner >= 0).all())
+
+    def result(self, answer: Faces, truth: Faces, lives: int, *, last: bool) -> GoldResult:
+        """What an answer means for a person with so many lives, whose `last` ones these may be."""
+        iou, passed = self.check(answer.xyxy, truth)
+        left = lives if passed else lives - 1
+        return GoldResult(round(iou, 6), passed, left, left == 0 and last)
 
 
 def union_iou(first: Boxes, second: Boxes, ignored: Boxes | None = None) -> float:

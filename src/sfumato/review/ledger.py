@@ -19,6 +19,11 @@ TASKS: tuple[Task, ...] = ("queue", "second", "audit", "gold", "grid", "arbiter"
 PASS: frozenset[Task] = frozenset({"queue", "second", "crowd"})
 """Tasks in which somebody looked at the whole image, as the queue asks."""
 
+_TASK_CODES = {task: code for code, task in enumerate(TASKS)}
+_STATE_CODES = {state: code for code, state in enumerate(STATES)}
+_PASS_CODES = frozenset(_TASK_CODES[task] for task in PASS)
+_AUDIT, _SKIPPED = _TASK_CODES["audit"], _STATE_CODES["skipped"]
+
 Entry = tuple[int, Task]
 
 
@@ -31,7 +36,7 @@ class Progress:
         trail: image numbers in the order in which they were given, with the task.
         place: where each of these stands in the trail.
         counts: how many of these are of each task.
-        numbers: the image numbers of the trail alone.
+        numbers: the image numbers of the trail alone, those of the queue.
         saved: of these, what they saved.
         since: numbers of their records.
         lives: left.
@@ -60,14 +65,15 @@ class Progress:
             self.place[entry] = len(self.trail)
             self.trail.append(entry)
             self.counts[entry[1]] += 1
-            self.numbers.append(entry[0])
+            if entry[1] in PASS:
+                self.numbers.append(entry[0])
 
     def lost(self, entry: Entry) -> None:
         """Take an image that they did not save off the trail."""
         self.trail.remove(entry)
         self.place = {known: at for at, known in enumerate(self.trail)}
         self.counts = Counter(task for _, task in self.trail)
-        self.numbers = array("i", [number for number, _ in self.trail])
+        self.numbers = array("i", [number for number, task in self.trail if task in PASS])
 
     def begin_again(self, lives: int) -> None:
         """Forget everything since they last began."""
@@ -134,13 +140,19 @@ class Ledger:
             self._names.append(name)
         return self.people[name]
 
-    def add(self, record: Record, number: int) -> None:
-        """Take in the next record, of the image with this number."""
+    def add(self, record: Record, number: int, *, count: bool = True) -> None:
+        """Take in the next record, of the image with this number.
+
+        Args:
+            record: the next one.
+            number: of its image.
+            count: bring the counts up to date; where many are added, `recount` does it once at the end.
+        """
         person = self.person(record.reviewer)
         self._image.append(number)
         self._parent.append(record.parent)
-        self._task.append(TASKS.index(record.task))
-        self._state.append(STATES.index(record.state))
+        self._task.append(_TASK_CODES[record.task])
+        self._state.append(_STATE_CODES[record.state])
         self._who.append(self._numbers[record.reviewer])
         self._valid.append(not person.set_aside)
         self.of_image[number].append(len(self))
@@ -150,7 +162,8 @@ class Ledger:
             person.saved.add((number, record.task))
             person.seconds.append(record.seconds)
         self._gold(record, person, number)
-        self._recount(number)
+        if count:
+            self._recount(number)
 
     def _gold(self, record: Record, person: Progress, number: int) -> None:
         if record.gold is None:
@@ -179,15 +192,30 @@ class Ledger:
         for number in {self._image[n] for n in records}:
             self._recount(number)
 
+    def recount(self) -> None:
+        """Count again for every image, after records were added without."""
+        image, who = (np.frombuffer(column, column.typecode) for column in (self._image, self._who))
+        task, state = (np.frombuffer(column, np.int8) for column in (self._task, self._state))
+        valid = np.frombuffer(self._valid, bool) & (state != _SKIPPED)
+        valid[0] = False
+        passed = valid & np.isin(task, list(_PASS_CODES))
+        pairs = np.unique(np.stack([image[passed].astype(np.int64), who[passed]]), axis=1)
+        people = np.bincount(pairs[0], minlength=len(self._need))
+        self.passes[:] = np.minimum(people, 255)
+        self.audited[:] = False
+        self.audited[image[valid & (task == _AUDIT)]] = True
+        self.n_open = int(np.count_nonzero(self.queued & (people < self._need)))
+        self.changed.update(self.of_image)
+
     def _recount(self, number: int) -> None:
         """Count again whose pass of an image counts, and whether it is audited."""
-        rows = [n for n in self.valid(number) if not self.skipped(n)]
-        people = len({self._who[n] for n in rows if self.task(n) in PASS})
+        rows = [n for n in self.of_image[number] if self._valid[n] and self._state[n] != _SKIPPED]
+        people = len({self._who[n] for n in rows if self._task[n] in _PASS_CODES})
         need = int(self._need[number])
         if self.queued[number]:
             self.n_open += int(people < need) - int(int(self.passes[number]) < need)
         self.passes[number] = min(255, people)
-        self.audited[number] = any(self.task(n) == "audit" for n in rows)
+        self.audited[number] = any(self._task[n] == _AUDIT for n in rows)
         self.changed.add(number)
 
     def valid(self, number: int) -> list[int]:
@@ -216,7 +244,7 @@ class Ledger:
 
     def images(self, task: Task) -> Iterator[int]:
         """Numbers of images with a record of this task that counts."""
-        wanted = TASKS.index(task)
+        wanted = _TASK_CODES[task]
         found = {
             self._image[n] for n in range(1, len(self) + 1) if self._task[n] == wanted and self._valid[n]
         }

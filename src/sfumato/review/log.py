@@ -7,6 +7,8 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sfumato.errors import SfumatoError, TableError
 from sfumato.review.model import GoldResult, Record
 
 _FIELDS = tuple(name for name in Record.__dataclass_fields__ if name not in ("faces", "gold", "extra"))
+_known = itemgetter(*_FIELDS)
 
 
 class Log:
@@ -45,7 +48,11 @@ class Log:
         return len(self._starts) - 1
 
     def __iter__(self) -> Iterator[Record]:
-        return (self[n] for n in range(1, len(self) + 1))
+        """All records, read in one go: several times faster than one by one."""
+        if self._reader is not None:
+            self._reader.seek(0)
+            for n, line in enumerate(islice(self._reader, len(self)), start=1):
+                yield parsed(line, f"{self._path}: line {n}")
 
     def __getitem__(self, n: int) -> Record:
         """Record number `n`, from 1.
@@ -118,11 +125,15 @@ def parsed(line: bytes, where: str) -> Record:
         TableError: it is damaged; the message begins with `where`.
     """
     try:
-        row: dict[str, Any] = json.loads(line)
+        row: dict[str, Any] = json.loads(line.decode("utf-8"))  # json would first guess the encoding of bytes
         gold = row.pop("gold")
         faces = tuple(_box(box) for box in row.pop("faces"))
-        known = {name: row.pop(name) for name in _FIELDS}
-        return Record(**known, faces=faces, gold=gold and GoldResult(**gold), extra=row)
+        known = _known(row)
+        extra = {} if len(row) == len(_FIELDS) else {k: v for k, v in row.items() if k not in _FIELDS}
+        gold = gold and GoldResult(**gold)
+        # By position, since a long log is parsed at every start: one more field belongs into its place here.
+        values: tuple[Any, ...] = (*known[:7], faces, *known[7:10], gold, known[10], extra)
+        return Record(*values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise TableError(
             f"{where} is damaged ({error!r}); bring the file back from a copy, or take the line out"

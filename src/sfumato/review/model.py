@@ -189,6 +189,7 @@ class Outcome:
         lives: left, or None where no gold images are mixed in.
         n_saved: images saved.
         stale: images of a grid that were not saved, since somebody changed them.
+        n_known: crowd tasks that were left out, since they are there already.
     """
 
     kind: Literal["saved", "stale", "taken", "gold_failed", "restart", "set_aside"]
@@ -200,6 +201,7 @@ class Outcome:
     lives: int | None = None
     n_saved: int = 0
     stale: tuple[str, ...] = ()
+    n_known: int = 0
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ class GoldResult:
     set_aside: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One save: a line of `reviews.jsonl`.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from sfumato.review.versions import rows_of
 
 SETTINGS, PEOPLE, LOG, GOLD = "review.toml", "reviewers.json", "reviews.jsonl", "gold.json"
 
-_TOGETHER = 20_000
+_TOGETHER = 50_000
 """Records that are replayed together, so that memory is bounded."""
 
 Given = tuple[ReviewSettings | None, Mapping[str, Faces] | None, FaceTable | None]
@@ -123,8 +124,9 @@ def replay(log: Log, ledger: Ledger, columns: Columns) -> None:
     Raises:
         TableError: a damaged line, one out of order, or one of an image that the data set does not have.
     """
+    every = iter(log)
     for first in range(1, len(log) + 1, _TOGETHER):
-        records = [log[n] for n in range(first, min(first + _TOGETHER, len(log) + 1))]
+        records = list(islice(every, _TOGETHER))
         numbers = columns.numbers([record.image_id for record in records])
         for n, (record, number) in enumerate(zip(records, numbers.tolist(), strict=True), start=first):
             if record.n != n:
@@ -134,7 +136,8 @@ def replay(log: Log, ledger: Ledger, columns: Columns) -> None:
                     f"{LOG}: line {n} is of '{record.image_id}', which the data set does not have; "
                     "is it the right one?"
                 )
-            ledger.add(record, number)
+            ledger.add(record, number, count=False)
+    ledger.recount()
 
 
 def _n_people(reviewers: Reviewers) -> int:

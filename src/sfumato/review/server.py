@@ -14,6 +14,7 @@ from importlib import resources
 from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_INET, AF_INET6, gethostname, socket
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
@@ -33,6 +34,7 @@ _TYPES = {
 }
 _THUMBNAIL = 224
 _FIRST_PORT, _PORTS = 20_000, 10_000  # registered for little, and given to no outgoing connection
+_MOST_CONNECTIONS = 256  # each has a thread; browsers open about six
 _YEAR = 365 * 24 * 3600
 _ENTRY = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Review</title>'
@@ -108,6 +110,7 @@ class ReviewServer(ThreadingHTTPServer):
         self.api = Api(session)
         self.files = page_files()
         self._options = options
+        self._free = BoundedSemaphore(_MOST_CONNECTIONS)
         self.address_family = AF_INET6 if ":" in options.host else AF_INET
         tls = _tls(options)
         self._listen(options.port)
@@ -144,6 +147,20 @@ class ReviewServer(ThreadingHTTPServer):
         host = self._options.host
         shown = gethostname() if _is_wildcard(host) else f"[{host}]" if ":" in host else host
         return f"{self.guard.scheme}://{shown}:{self.guard.port}/?token={quote(token, safe='')}"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, as long as there are not too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of one connection, and let the next one in."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Show what is unexpected; connections that break off are not: people leave pages."""

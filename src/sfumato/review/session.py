@@ -17,13 +17,12 @@ from sfumato.data import Dataset
 from sfumato.errors import UsageError
 from sfumato.faces import Faces, FaceTable
 from sfumato.review.assignment import key_of
-from sfumato.review.crowd import CrowdImage, crowd_records
+from sfumato.review.crowd import CrowdImage, new_records
 from sfumato.review.gold import GoldRule, answer_of
 from sfumato.review.grid import with_found, without
 from sfumato.review.ledger import Entry, Progress
 from sfumato.review.model import (
     Crop,
-    GoldResult,
     Item,
     Outcome,
     Record,
@@ -33,6 +32,7 @@ from sfumato.review.model import (
     Task,
 )
 from sfumato.review.opening import Parts, open_parts
+from sfumato.review.published import Published
 from sfumato.review.recording import Made, new_record, now
 from sfumato.review.showing import Shown
 from sfumato.review.versions import rows_of
@@ -53,6 +53,7 @@ class Session:
         self._parts, self._held = parts, held
         self._lock = threading.RLock()
         self._run = secrets.token_hex(4)
+        self._published = Published(parts.tallies, type(self).clock)
         self._rule = GoldRule(parts.settings.gold_iou, parts.settings.gold_rule)
         self.settings = parts.settings
         self.reviewers = parts.reviewers
@@ -148,8 +149,11 @@ class Session:
                 if self._parts.assignment.keep(person, entry):
                     return self._item(person, entry)
                 self._drop(person, entry)
-            entry_ = self._pick(reviewer, person)
-            return None if entry_ is None else self._item(person, entry_)
+            lost = None if after is None or self._place(person, after) is not None else self._number(after)
+            given = self._pick(reviewer, person)
+            if given is not None and given[0] == lost:  # they have it before them since before a crash
+                given = self._pick(reviewer, person)
+            return None if given is None else self._item(person, given)
 
     def previous(self, reviewer: Reviewer, before: str) -> Item | None:
         """The image that this person had before another; None at the beginning."""
@@ -160,11 +164,7 @@ class Session:
             return self._item(person, person.trail[place - 1]) if place else None
 
     def item(self, reviewer: Reviewer, image_id: str) -> Item:
-        """Any image that was examined; it is not kept for the person.
-
-        Raises:
-            UsageError: no such image, or it was not examined.
-        """
+        """Any image that was examined (UsageError for others); it is not kept for the person."""
         with self._lock:
             person = self._person(reviewer)
             number = self._number(image_id)
@@ -188,7 +188,16 @@ class Session:
             if self._parts.assignment.taken(person, (number, task)):
                 return Outcome("taken", submission.image_id, shown.base, submission.faces, shown.faces)
             faces = self._parts.showing.handed_in(submission, shown.faces, number, reviewer.name)
-            gold = self._gold(person, number, faces) if task == "gold" else None
+            gold = (
+                self._rule.result(
+                    faces,
+                    self._parts.truth[number],
+                    person.lives,
+                    last=person.restarts >= self.settings.max_restarts,
+                )
+                if task == "gold"
+                else None
+            )
             made = Made(task, shown.parent, rows_of(faces), gold)
             self._keep([self._record(reviewer, submission, made)])
             return self._outcome(person, (number, task), faces)
@@ -218,11 +227,7 @@ class Session:
         return self._change(reviewer, faces, without)
 
     def restore(self, reviewer: Reviewer, faces: Sequence[tuple[str, int, str]]) -> Outcome:
-        """Bring faces of the grid back, given as (image id, row, base) of their cells.
-
-        Raises:
-            UsageError: as `reject`.
-        """
+        """Bring faces of the grid back, given as (image id, row, base) of their cells; as `reject`."""
         columns = self._parts.columns
 
         def back(image_id: str, shown: Faces, rows: set[int]) -> Faces:
@@ -233,21 +238,28 @@ class Session:
     def import_crowd(self, results: Iterable[Sequence[CrowdImage]]) -> Outcome:
         """Keep results of crowd tasks, as records of a reviewer "crowd"; see `sfumato.review.crowd`.
 
+        Results that the review has already are left out; `Outcome.n_known` says how many tasks these are.
+
         Raises:
             TableError: a result of an image that was not examined.
         """
         with self._lock:
             self._check_writable()
-            columns = self._parts.columns
-            ids = [columns.image_id(number) for number in np.flatnonzero(columns.ok).tolist()]
-            records = crowd_records(results, ids, first=len(self._parts.log) + 1, rule=self._rule)
+            ids = (
+                self._parts.columns.image_id(int(number)) for number in np.flatnonzero(self._parts.columns.ok)
+            )
+            records, n_known = new_records(results, ids, self._parts.log, self._rule)
             self._keep([replace(record, time=now(), session=self._run) for record in records])
-            return Outcome("saved", n_saved=len(records))
+            return Outcome("saved", n_saved=len(records), n_known=n_known)
 
-    def status(self) -> dict[str, Any]:
-        """Progress, people and what is still missed, as JSON can hold it."""
+    def status(self, viewer: Reviewer | None = None) -> dict[str, Any]:
+        """Progress, people and what is still missed, as JSON can hold it; None sees all.
+
+        Where gold images are mixed in, only an arbiter (the owner is one) sees how many of them people had.
+        Figures that change with each save would tell the others which they are: theirs may be a minute old.
+        """
         with self._lock:
-            return self._parts.tallies.status(self.reviewers.people)
+            return self._published.status(self.reviewers.people, viewer)
 
     def _change(
         self,
@@ -286,12 +298,6 @@ class Session:
 
     def _record(self, reviewer: Reviewer, submission: Submission, made: Made, ahead: int = 0) -> Record:
         return new_record(len(self._parts.log) + 1 + ahead, (reviewer.name, self._run), submission, made)
-
-    def _gold(self, person: Progress, number: int, faces: Faces) -> GoldResult:
-        iou, passed = self._rule.check(faces.xyxy, self._parts.truth[number])
-        lives = person.lives if passed else person.lives - 1
-        out = lives == 0 and person.restarts >= self.settings.max_restarts
-        return GoldResult(round(iou, 6), passed, lives, out)
 
     def _outcome(self, person: Progress, entry: Entry, faces: Faces) -> Outcome:
         number, task = entry
@@ -352,6 +358,7 @@ class Session:
         width, height = self._parts.columns.size(number)
         last = self._parts.ledger.latest(number, [task], person.name, own=True)
         record = self._parts.log[last] if last else None
+        disputes = self._parts.tallies.disputes() if task == "arbiter" else None
         return Item(
             self._parts.columns.image_id(number),
             width,
@@ -359,16 +366,11 @@ class Session:
             shown.faces,
             shown.base,
             person.place.get(entry, len(person.trail)) + 1,
-            len(person.trail) + self._left(person, task),
+            self._parts.assignment.total(person, disputes),
             record.state if record else None,
             record.comment if record else "",
             person.lives if self._parts.truth else None,
         )
-
-    def _left(self, person: Progress, task: Task) -> int:
-        if task != "arbiter":
-            return self._parts.assignment.left(person)
-        return sum((number, task) not in person.place for number in self._parts.tallies.disputes())
 
     def _person(self, reviewer: Reviewer) -> Progress:
         return self._parts.ledger.person(reviewer.name)

@@ -99,6 +99,7 @@ class Tallies:
             "disagreements": sum(bool(f.disagreements) for f in facts.values()),
             "reviewers": self._people(people),
             "missed": asdict(self.missed()),
+            "same_eyes": sum(facts.same_eyes for _, facts in self._sample()),
             "two_passes": None if passes is None else {"n_images": len(shared), **asdict(passes)},
             "estimates": self.estimates(groups),
         }

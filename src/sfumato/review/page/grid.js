@@ -22,7 +22,7 @@ const keyOf = ({ image_id, row }) => `${row} ${image_id}`;
 export class Grid {
   constructor(shell) {
     Object.assign(this, { shell, tiles: byId("tiles"), ofFaces: true, page: 0, total: 0, cells: [] });
-    Object.assign(this, { marked: new Set(), anchor: 0, last: [], isDragging: false });
+    Object.assign(this, { marked: new Set(), anchor: 0, last: [], isDragging: false, requests: 0 });
     byId("order").append(...ORDERS.map(([value, label]) => make("option", { value }, label)));
     byId("order").addEventListener("change", () => this.load(0));
     this.tiles.addEventListener("click", (event) => this.click(event));
@@ -53,8 +53,10 @@ export class Grid {
 
   async load(page) {
     const order = this.ofFaces ? byId("order").value : "no-faces";
+    const request = ++this.requests;
     try {
       const { cells, total } = await get("grid", { order, page, size: this.size });
+      if (request !== this.requests) return undefined; // something else was asked for since
       Object.assign(this, { page, cells, total, anchor: 0 });
     } catch (error) {
       return this.shell.warn(`The grid cannot be shown: ${error.message}.`);

@@ -76,7 +76,14 @@ class Shell {
   }
 }
 
-const idIn = (hash) => (hash.startsWith(IMAGE) ? decodeURIComponent(hash.slice(IMAGE.length)) : null);
+function idIn(hash) {
+  if (!hash.startsWith(IMAGE)) return null;
+  try {
+    return decodeURIComponent(hash.slice(IMAGE.length));
+  } catch {
+    return hash; // no image is called that, and the server says so
+  }
+}
 
 const close = { choices: [["Close", null]], dismiss: null };
 

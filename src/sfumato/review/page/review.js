@@ -13,7 +13,7 @@ const say = (text) => (byId("message").textContent = text);
 
 export class Review {
   constructor(store, stage, shell) {
-    Object.assign(this, { store, stage, shell, clock: new Clock(), comment: byId("comment"), last: {} });
+    Object.assign(this, { store, stage, shell, clock: new Clock(), comment: byId("comment"), last: {}, visit: 0 });
     store.subscribe(drawPanel);
     store.subscribe((state) => this.keepIfEdited(state));
     this.comment.addEventListener("input", () => this.keep());
@@ -28,12 +28,20 @@ export class Review {
   async open(imageId, returnTo) {
     this.store.set({ returnTo });
     if (imageId === null) return this.goOn(null);
-    const item = await this.follow(async () => (await get("item", { id: imageId })).item);
+    const item = await this.load(async () => (await get("item", { id: imageId })).item);
     return item && this.show(item);
   }
 
   close() {
+    this.visit++;
     this.store.set({ selected: -1 });
+  }
+
+  /** Wait for an image; undefined where there is none, or the person went elsewhere in the meantime. */
+  async load(ask) {
+    const visit = ++this.visit;
+    const item = await this.follow(ask);
+    return visit === this.visit ? item : undefined;
   }
 
   // --- an image comes and goes ---
@@ -119,16 +127,17 @@ export class Review {
   }
 
   async goOn(after) {
-    const { returnTo } = this.state;
+    const { returnTo, start } = this.state;
     if (returnTo) return this.shell.go(returnTo);
-    const item = await this.follow(() => nextItem(after));
+    if (start.set_aside) return this.when_set_aside();
+    const item = await this.load(() => nextItem(after));
     return item === undefined ? undefined : this.show(item);
   }
 
   async goBack() {
     const { item, busy } = this.state;
     if (!item || busy) return;
-    const earlier = await this.follow(() => previousItem(item.image_id));
+    const earlier = await this.load(() => previousItem(item.image_id));
     if (earlier) await this.show(earlier);
     else if (earlier === null) say("This is the first image.");
   }
@@ -154,11 +163,20 @@ export class Review {
       seconds: this.clock.seconds,
     };
     const waiting = () => this.shell.warn("The server does not answer. Your work is kept here and sent again.");
+    const { visit } = this;
     const outcome = await this.follow(() => send("save", work, waiting));
-    if (!outcome) return;
-    this.shell.warn("");
+    if (!outcome) return undefined;
     if (outcome.lives !== null) this.store.set({ lives: outcome.lives });
-    await this[`when_${outcome.kind}`](outcome, verdict);
+    if (visit !== this.visit) return this.savedElsewhere(item, outcome);
+    this.shell.warn("");
+    return this[`when_${outcome.kind}`](outcome, verdict);
+  }
+
+  /** The answer came when the person was somewhere else already: what is shown there stays as it is. */
+  savedElsewhere(item, { kind }) {
+    if (kind === "saved") return dropDraft(item.image_id);
+    forgetAhead();
+    return this.shell.warn(`${item.image_id} was not saved: open it again. Your boxes are kept in this browser.`);
   }
 
   async when_saved() {

@@ -19,11 +19,16 @@ const within = (value, low, high) => (value === null ? NONE : `${percent(value)}
 
 const seconds = (value) => (value === null ? NONE : `${value.toPrecision(2)} s`);
 
-const PEOPLE = [
-  ["Name", (row) => row.name],
-  ["Images", (row) => whole(row.saved)],
+const GOLD = [
   ["Known answers right", (row) => (row.gold_asked ? `${row.gold_right} of ${row.gold_asked}` : NONE)],
   ["Accuracy", (row) => within(row.gold_accuracy, row.gold_ci_low, row.gold_ci_high)],
+];
+
+/** Columns of the people; what they said of images with a known answer is for the owner and arbiters only. */
+const columnsOf = (rows) => [
+  ["Name", (row) => row.name],
+  ["Images", (row) => whole(row.saved)],
+  ...(rows.some((row) => "gold_asked" in row) ? GOLD : []),
   ["Agreement", (row) => percent(row.agreement)],
   ["Time an image", (row) => seconds(row.median_seconds)],
   ["Restarts", (row) => whole(row.restarts)],
@@ -69,11 +74,17 @@ function verdict({ n_images, n_faces, n_missed, upper, target, confidence, reach
   return [bound, goal, basis];
 }
 
+/** What an estimate is worth of which people looked twice themselves. */
+function sameEyes(count, { n_images }) {
+  const some = count === n_images ? "these images" : `${whole(count)} of these images`;
+  return make("p", {}, `In ${some} the second look was by the person who had reviewed the image: there the estimate only measures what a second look by the same eyes finds. Let somebody else take the random sample.`);
+}
+
 function twoPasses({ n_images, total, low, high }) {
   return make(
     "p",
     {},
-    `Two people looked at ${whole(n_images)} images independently: these hold about ${whole(total)} faces (${whole(low)} to ${whole(high)}), by capture and recapture.`,
+    `Two people looked at ${whole(n_images)} images independently: beyond the boxes that both were shown, these hold about ${whole(total)} faces (${whole(low)} to ${whole(high)}), by capture and recapture.`,
   );
 }
 
@@ -93,9 +104,10 @@ function figures(status) {
     progress(status),
     make("p", { className: "verdict" }, bound),
     ...rest.map((text) => make("p", {}, text)),
+    ...(status.same_eyes ? [sameEyes(status.same_eyes, status.missed)] : []),
     ...(status.two_passes ? [twoPasses(status.two_passes)] : []),
     facts(status),
-    table("People", PEOPLE, status.reviewers),
+    table("People", columnsOf(status.reviewers), status.reviewers),
     ...(status.missed.n_images ? [table("The annotation, by the random sample", ESTIMATES, status.estimates)] : []),
   ];
 }
