@@ -26,28 +26,30 @@ from sfumato.records import locked
 Run = Callable[..., tuple[int, str, str]]
 
 DRIVER = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading
 from pathlib import Path
 from sfumato.engines import Work
 from sfumato.learn import TrainingOptions, read_training_plan, train_plan
 
-plan, out, delay = sys.argv[1:]
+plan, out, place, delay = sys.argv[1:]
 begun = []
+SHARES = {"train": (0.0, 0.8), "evaluate": (0.8, 0.2)}  # of the work on a run
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 def progress(stage, done, total):
-    if not begun:
-        begun.append(time.monotonic())
-        if float(delay):
-            threading.Timer(float(delay), kill).start()
+    # Kills this process a moment after the plan is at a place: 2.4 is in the third run.
+    before, share = SHARES.get(stage.rpartition(": ")[2], (0.0, 0.0))
+    at = int(stage.partition("/")[0]) - 1 + before + share * done / max(total, 1)
+    if float(place) and at >= float(place) and not begun:
+        begun.append(at)
+        threading.Timer(float(delay), kill).start()
 
 outcome, _ = train_plan(
     read_training_plan(Path(plan)), Path(out), options=TrainingOptions("cpu", work=Work(1, progress))
 )
 outcome.need_all()
-print(time.monotonic() - begun[0])
 """
 
 PLAN = """
@@ -81,9 +83,11 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def drive(planted: Path, out: Path, delay: float = 0.0) -> subprocess.CompletedProcess[str]:
+def drive(
+    planted: Path, out: Path, place: float = 0.0, delay: float = 0.0
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", DRIVER, str(planted / "plan.toml"), str(out), str(delay)],
+        [sys.executable, "-c", DRIVER, str(planted / "plan.toml"), str(out), str(place), str(delay)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -103,11 +107,12 @@ def results(out: Path) -> dict[str, bytes]:
 def test_killed_five_times_at_random_it_ends_in_the_same_predictions(planted: Path, tmp_path: Path) -> None:
     whole = drive(planted, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
-    seconds = float(whole.stdout)
     chance = random.Random(7)
-    for _ in range(5):
-        # Five of these are at most half of the work, so that every kill hits a plan that is not done.
-        killed = drive(planted, tmp_path / "broken", chance.uniform(0.01, seconds / 10))
+    for number in range(5):
+        # One in each fifth of the first eleven runs of twelve, so that every kill hits a plan that is not
+        # done; the delay, shorter than a run, has it anywhere in the code.
+        place = chance.uniform(0.01, 1.0) * 11 / 5 + number * 11 / 5
+        killed = drive(planted, tmp_path / "broken", place, chance.uniform(0.0, 0.03))
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     last = drive(planted, tmp_path / "broken")
     assert last.returncode == 0, last.stderr
@@ -143,7 +148,7 @@ def small_plan(planted: Path, folder: Path, *, models: str = '"small_resnet"', m
 
 def test_two_processes_share_the_runs_of_a_plan(planted: Path, tmp_path: Path) -> None:
     plan = small_plan(planted, tmp_path / "p")
-    command = [sys.executable, "-c", DRIVER, str(plan), str(tmp_path / "both"), "0"]
+    command = [sys.executable, "-c", DRIVER, str(plan), str(tmp_path / "both"), "0", "0"]
     both = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
@@ -187,6 +192,57 @@ def test_the_command_lists_what_failed_and_what_others_do(run: Run, planted: Pat
     assert lines[4] == "sfumato: 3 run(s) failed; what is finished is kept, the same command tries them again"
     small_plan(planted, tmp_path / "p")
     assert run("train", plan, "-q")[0] == 0
+
+
+def test_a_plan_called_training_toml_stays_as_it_was_written(run: Run, planted: Path, tmp_path: Path) -> None:
+    own = small_plan(planted, tmp_path / "p").rename(tmp_path / "p/training.toml")
+    own.write_text("# why\n" + own.read_text())
+    before = own.read_bytes()
+    assert run("train", own, "-q", "--part", "1/3")[0] == 0
+    assert own.read_bytes() == before
+    assert (tmp_path / "p/training.ran.toml").is_file()
+
+
+def test_what_a_run_says_of_itself_is_told(run: Run, planted: Path) -> None:
+    """Images that failed by name, and memory that ran out, also with -q."""
+    command = ["train", planted / "photos", "--model", "small_resnet", "--image-size", 32, "--epochs", 1]
+    command += ["--out", "runs", "-q"]
+    assert run(*command)[0] == 0
+    folder = Path("runs/small-resnet--original--seed0")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps({**row, "parts": 4}) + "\n" for row in rows))
+    code, _, err = run(*command)
+    assert (code, err) == (
+        0,
+        f"sfumato: {folder}: memory ran out, so batches went through in 4 parts; "
+        "batch normalisation took its statistics over each of them\n",
+    )
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["facts"]["failed"] = {"train/coins/a.png": "damaged"}
+    manifest["counts"]["n_failed"] = 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code, out, err = run(*command, "--json")
+    assert (code, json.loads(out)["failed"]) == (3, {"train/coins/a.png": "damaged"})
+    assert "1 image(s) failed and are left out; train/coins/a.png: damaged" in err
+
+
+def test_images_that_were_trained_on_are_refused_unless_allowed(run: Run, planted: Path) -> None:
+    flat = Path("flat")
+    for number, path in enumerate(sorted((planted / "photos").glob("*/*/*"))):
+        (flat / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (flat / path.parent.name / f"{number:02d}{path.suffix}").write_bytes(path.read_bytes())
+    share = ["--val-fraction", 0.3, "-q"]
+    model = ["--model", "small_resnet", "--image-size", 32, "--epochs", 1, "--out", "runs"]
+    assert run("train", flat, *model, "-q")[0] != 0
+    code, _, err = run("train", flat, *model, *share, "--split-seed", 1)
+    assert code == 0, err
+    evaluate = ["evaluate", "runs/small-resnet--original--seed0", "--on", flat, *share]
+    code, _, err = run(*evaluate)
+    assert code == 2
+    assert "images to evaluate on were trained on" in err
+    assert len(err.splitlines()) == 1
+    assert run(*evaluate, "--split-seed", 1)[0] == 0
+    assert run(*evaluate, "--allow-trained", "--out", "other")[0] == 0
 
 
 def test_failed_images_of_a_plan_exit_3(run: Run, planted: Path, tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ def test_predictions_have_a_row_for_every_image(trained: tuple[Path, Dataset], t
     assert facts["categories"] == ["blue", "green", "red"]
     assert facts["run"] == read_manifest(run).key
     assert facts["recipe"].startswith("small(")
+    trained_as = read_manifest(run).facts
+    for name in ("images", "precision", "processes"):
+        assert facts[name] == trained_as[name]
+    assert (facts["images"], facts["processes"]) == ("packed", 1)
 
 
 def test_the_same_run_predicts_the_same_and_is_skipped(trained: tuple[Path, Dataset], tmp_path: Path) -> None:

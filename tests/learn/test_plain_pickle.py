@@ -90,6 +90,11 @@ def short(text: str) -> bytes:
     return b"\x8c" + bytes([len(text)]) + text.encode()
 
 
+def deep(depth: int) -> bytes:
+    """A tuple in a tuple in a tuple …"""
+    return b"N" + b"\x85" * depth
+
+
 def attacks(mark: str) -> dict[str, bytes]:
     """Pickles that would make a file `mark`, or change something, if anything in them were run."""
     command = f"touch {mark}"
@@ -125,6 +130,14 @@ def attacks(mark: str) -> dict[str, bytes]:
         "name of another module": b"cnumpy.core.multiarray\nsystem\n.",
         "encode with another codec": b"c_codecs\nencode\n(" + short("x") + short("idna") + b"tR.",
         "key that is no text": b"}(K\x01K\x02u.",
+        "name that is a deep tuple": deep(1_000_000) + short("x") + b"\x93.",
+        "attribute that is a deep tuple": short("numpy") + deep(1_000_000) + b"\x93.",
+        "type of elements that is a deep tuple": b"cnumpy\ndtype\n" + deep(1_000_000) + b"\x85R.",
+        "deep tuple": deep(101) + b".",
+        "deep list": b"]" * 101 + b"a" * 100 + b".",
+        "very deep tuple": deep(1_000_000) + b".",
+        "deep, and a short way to it": b"N" + b"\x85\x94" * 101 + b"(h\x05h\x63h\x60t\x86.",
+        "list in itself": b"]\x94h\x00a.",
     }  # fmt: skip
 
 
@@ -202,6 +215,19 @@ def test_what_a_pickle_could_exhaust_costs_nothing(tmp_path: Path) -> None:
     huge = b"cnumpy\ndtype\n(" + short("S999999999") + b"tR."
     with pytest.raises(TableError, match="not of numbers or texts"):
         read(tmp_path, huge)
+
+
+def test_a_hundred_containers_in_one_another_are_read(tmp_path: Path) -> None:
+    value: Any = None
+    for _ in range(100):
+        value = (value,)
+    assert read(tmp_path, pickle.dumps(value)) == value
+    shared = [1]
+    assert read(tmp_path, pickle.dumps([shared, {"a": shared}, shared])) == [[1], {"a": [1]}, [1]]
+    doubled: Any = []
+    for _ in range(60):
+        doubled = [doubled, doubled]  # 2^60 ways through it, gone once each
+    assert read(tmp_path, pickle.dumps(doubled))[0][1][0] is not None
 
 
 def outcome(tmp_path: Path, data: bytes) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from sfumato.errors import UsageError
 from sfumato.learn import Cell, Part, TrainingPlan, cells_of, read_training_plan, write_training_plan
-from sfumato.learn.plan import evaluation_arms
+from sfumato.learn.device import Precision
+from sfumato.learn.inputs import parse_bytes
+from sfumato.learn.plan import PRECISIONS, evaluation_arms, record_training_plan
 from sfumato.learn.timing import Timing, in_words, remaining_seconds, waiting_share
 
 BLUR, STRONG = "blur(strength=0.2, grow=0.1)", "blur(strength=0.5, grow=0.1)"
@@ -63,6 +67,9 @@ WRONG = [
     ('[data]\nphotos = "p"\n[evaluate]\non = "both"', 'it needs "same", "all", or a list of pairs'),
     ('[data]\nphotos = "p"\n[evaluate]\non = [["a"]]', "a list of pairs [trained on, evaluated on]"),
     ("[data", "not valid TOML"),
+    ('[data]\nphotos = "p"\n[train]\nprecision = "fp8"', "precision = 'fp8' cannot be; known: auto, fp32"),
+    ('[data]\nphotos = "p"\n[evaluate]\nattention = true', "attention = true needs faces"),
+    ('[data]\nphotos = "p"\n[train]\ncache_budget = true', "cache_budget = True cannot be; it needs a text"),
 ]
 
 
@@ -75,6 +82,65 @@ def test_what_is_wrong_with_a_plan_is_said_with_file_and_field(
         read_training_plan(tmp_path / "plan.toml")
     assert str(caught.value).startswith(f"{tmp_path}/plan.toml: ")
     assert message in str(caught.value)
+
+
+def test_precisions_are_those_of_the_device() -> None:
+    assert get_args(Precision) == PRECISIONS
+
+
+@pytest.mark.parametrize(("written", "budget"), [("0", 0), ("500000", 500000), ('"2GiB"', 2 << 30)])
+def test_a_budget_may_be_a_number(tmp_path: Path, written: str, budget: int) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f'[data]\nphotos = "p"\n[train]\ncache_budget = {written}\n')
+    assert parse_bytes(read_training_plan(path).cache_budget) == budget
+
+
+def test_relative_paths_are_written_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_training_plan(Path("deep/er/training.toml"), TrainingPlan(Path("photos"), (Path("v"),)))
+    read = read_training_plan(Path("deep/er/training.toml"))
+    assert (read.photos, read.variants) == (tmp_path / "photos", (tmp_path / "v",))
+
+
+OWN = '# mine\n[data]\nphotos = "photos"\n'
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("training.toml", "training.ran.toml"),
+        ("study.toml", "training.toml"),
+        ("training.ran.toml", "training.toml"),
+    ],
+)
+def test_what_ran_is_never_written_over_the_plan_itself(tmp_path: Path, source: str, place: str) -> None:
+    own = tmp_path / source
+    own.write_text(OWN)
+    for _ in range(2):
+        plan = replace(read_training_plan(own), val_fraction=0.2)
+        assert record_training_plan(tmp_path, plan, own) == tmp_path / place
+        assert read_training_plan(tmp_path / place) == plan
+    assert own.read_text() == OWN
+    assert {path.name for path in tmp_path.iterdir()} == {source, place}
+
+
+def test_a_second_plan_leaves_the_record_of_the_first(tmp_path: Path) -> None:
+    first, second = TrainingPlan(tmp_path / "p"), TrainingPlan(tmp_path / "p", seeds=(5,))
+    record_training_plan(tmp_path, first, tmp_path / "one.toml")
+    before = (tmp_path / "training.toml").read_bytes()
+    for seed in (5, 6):
+        plan = replace(second, seeds=(seed,))
+        assert record_training_plan(tmp_path, plan, tmp_path / "two.toml") == tmp_path / "two.ran.toml"
+        assert read_training_plan(tmp_path / "two.ran.toml") == plan
+    assert (tmp_path / "training.toml").read_bytes() == before
+    assert record_training_plan(tmp_path, plan, tmp_path / "two.ran.toml") is None
+    assert record_training_plan(tmp_path, first, tmp_path / "two.toml") == tmp_path / "training.toml"
+
+
+def test_a_damaged_training_toml_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "training.toml").write_text("[data")
+    assert record_training_plan(tmp_path, TrainingPlan(tmp_path / "p")) == tmp_path / "training.ran.toml"
+    assert (tmp_path / "training.toml").read_text() == "[data"
 
 
 def test_one_seed_of_everything_comes_before_the_next() -> None:

@@ -18,16 +18,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sfumato.data import Dataset
+from sfumato.engines import Work
 from sfumato.errors import BusyError, ManifestError, TrainingError, UsageError
 from sfumato.learn import Recipe, RunConfig, evaluate, find_recipe, train
 from sfumato.learn.device import Runtime
 from sfumato.learn.run import read_rows
 from sfumato.learn.training import Training
 from sfumato.predictions import read_predictions
-from sfumato.records import locked, read_manifest
+from sfumato.records import locked, read_json, read_manifest, write_json
 from tests.learn import plain_models
 from tests.learn.kills import Killed, killed_after, timeless, weights
 
@@ -273,5 +274,81 @@ def test_a_run_goes_on_with_images_from_where_it_began(tmp_path: Path, colours: 
         train(dataset, config, tmp_path / "run", work=killed_after(8))
     with pytest.raises(UsageError, match=r"begun with packed images.*--cache-budget"):
         train(dataset, config, tmp_path / "run", budget=0)
+    with pytest.raises(UsageError, match=r"or delete the folder .*run to start anew"):
+        train(dataset, config, tmp_path / "run", budget=0, work=Work(overwrite=True))
     train(dataset, config, tmp_path / "run")
     assert read_manifest(tmp_path / "run").facts["images"] == "packed"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "message"),
+    [
+        ("precision", "fp16", r"begun in fp16, which now would be fp32; go on with the device and precision"),
+        ("processes", 4, r"begun in 4 process\(es\), which now are 1; go on with as many processes"),
+    ],
+)
+def test_a_run_goes_on_as_it_was_begun(
+    tmp_path: Path, colours: Make, tiny: Recipe, name: str, before: object, message: str
+) -> None:
+    dataset, config = colours(), RunConfig("plain", tiny, precision="fp32", checkpoint_seconds=0.0)
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(dataset, config, run, work=killed_after(8))
+    begun = read_json(run / "config.json")
+    write_json(run / "config.json", {**begun, name: before})
+    with pytest.raises(UsageError, match=message):
+        train(dataset, config, run)
+    write_json(run / "config.json", begun)
+    train(dataset, config, run)
+    assert read_manifest(run).facts[name] == begun[name]
+
+
+def _rewritten(checkpoint: Path, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None]) -> None:
+    with safe_open(checkpoint, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+    tensors = load_file(checkpoint)
+    change(tensors, state)
+    save_file(tensors, checkpoint, metadata={"format": "pt", "state": json.dumps(state)})
+
+
+def _unknown(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    tensors["optimizer.momentum_buffer.tail.bias"] = tensors["model.head.bias"].clone()
+    state["optimizer"] = sorted([*state["optimizer"], "momentum_buffer.tail.bias"])
+
+
+def _unlisted(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    del tensors["optimizer.momentum_buffer.head.bias"]
+
+
+def _forgotten(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    for name in [name for name in tensors if name.startswith("optimizer.")]:
+        del tensors[name]
+    state["optimizer"] = []
+
+
+def _reshaped(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    tensors["optimizer.momentum_buffer.head.bias"] = torch.zeros(7)
+
+
+def _renumbered(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    tensors["chance.5"] = tensors.pop("chance.0")
+
+
+def _averaged(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    tensors["average.head.bias"] = torch.zeros(7)
+
+
+@pytest.mark.parametrize("change", [_unknown, _unlisted, _forgotten, _reshaped, _renumbered, _averaged])
+def test_a_checkpoint_that_lacks_something_is_refused(
+    tmp_path: Path,
+    colours: Make,
+    tiny: Recipe,
+    change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None],
+) -> None:
+    dataset, run = colours(), tmp_path / "run"
+    config = RunConfig("plain", replace(tiny, ema_decay=0.5), checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        train(dataset, config, run, work=killed_after(8))
+    _rewritten(run / "checkpoint.safetensors", change)
+    with pytest.raises(TrainingError, match=r"damaged checkpoint .*; delete it to start anew"):
+        train(dataset, config, run)

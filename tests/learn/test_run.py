@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from sfumato.data import Dataset, Sample
 from sfumato.engines import Work
 from sfumato.errors import BusyError, DatasetError, OutputExists, TrainingError, UnknownName, UsageError
-from sfumato.learn import Recipe, RunConfig, read_config, train
+from sfumato.learn import Recipe, RunConfig, evaluate, read_config, train
 from sfumato.learn.device import choose_runtime
 from sfumato.learn.fit import split_evenly
 from sfumato.learn.training import start
@@ -60,6 +61,7 @@ def test_two_colours_are_learned(colours: Make, tiny: Recipe, tmp_path: Path) ->
         "manifest.json",
         "metrics.jsonl",
         "model.safetensors",
+        "trained.parquet",
     ]
     assert (tmp_path / "runs" / ".cache").is_dir()
 
@@ -136,7 +138,10 @@ def test_a_failed_image_is_left_out_and_counted(colours: Make, tiny: Recipe, tmp
     dataset = colours()
     dataset.path(dataset.samples[0].image_id).write_bytes(b"")
     run = train(dataset, RunConfig("small_resnet", replace(tiny, epochs=1)), tmp_path / "run")
-    assert read_manifest(run).counts == {"n_images": 19, "n_failed": 1, "epochs": 1}
+    manifest = read_manifest(run)
+    assert manifest.counts == {"n_images": 19, "n_failed": 1, "epochs": 1}
+    assert list(manifest.facts["failed"]) == [dataset.samples[0].image_id]
+    assert manifest.facts["failed"][dataset.samples[0].image_id]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
@@ -144,6 +149,78 @@ def test_a_loss_that_is_not_finite_stops_the_run(colours: Make, tiny: Recipe, tm
     with pytest.raises(TrainingError, match=r"epoch 1 at learning rate .* begins with train/.*\.png, train/"):
         train(colours(), RunConfig("small_resnet", recipe), tmp_path / "run")
     assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_the_whole_batch_of_a_loss_that_is_not_finite_is_written(
+    colours: Make, tiny: Recipe, tmp_path: Path
+) -> None:
+    dataset, run = colours(), tmp_path / "run"
+    wild = tiny.with_overrides(learning_rate=1e38, schedule="step")
+    with pytest.raises(TrainingError, match=r"all images of the batch: .*run/diverged\.json"):
+        train(dataset, RunConfig("small_resnet", wild), run)
+    written = read_json(run / "diverged.json")
+    assert written["epoch"] == 1
+    assert len(set(written["image_ids"])) in {6, 7}
+    assert set(written["image_ids"]) <= {sample.image_id for sample in dataset.subset("train").samples}
+    train(dataset, RunConfig("small_resnet", tiny), run, work=Work(overwrite=True))
+    assert not (run / "diverged.json").exists()
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_weights_that_are_not_finite_are_never_written(
+    colours: Make, tiny: Recipe, tmp_path: Path, ema_decay: float
+) -> None:
+    """One step, whose loss is finite still."""
+    changes = {"learning_rate": 3e38, "schedule": "step", "epochs": 1, "batch_size": 64}
+    recipe = tiny.with_overrides(**changes, weight_decay=1e3, ema_decay=ema_decay)
+    with pytest.raises(TrainingError, match=r"weights are not finite .* epoch 1 .*; try a lower learning"):
+        train(colours(), RunConfig("small_resnet", recipe), tmp_path / "run")
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"manifest.json", "model.safetensors", "checkpoint.safetensors"}
+
+
+def test_weights_that_are_finite_but_useless_are_no_result(
+    colours: Make, tiny: Recipe, tmp_path: Path
+) -> None:
+    """Weights of 1e36, after a last step: the loss was finite, and so are they, but no score is."""
+    recipe = tiny.with_overrides(learning_rate=1e38, schedule="step", epochs=1, batch_size=64)
+    dataset, run = colours(), tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"are not finite numbers.*; try a lower learning rate"):
+        train(dataset, RunConfig("small_resnet", recipe), run)
+    assert not {path.name for path in run.iterdir()} & {"manifest.json", "model.safetensors"}
+    train(dataset, RunConfig("small_resnet", replace(tiny, epochs=1)), run, work=Work(overwrite=True))
+    evaluate(run, dataset, tmp_path / "out")
+
+
+@pytest.mark.parametrize("keep", [None, 0, 7, -1])
+def test_a_finished_run_without_its_weights_can_be_repaired(
+    colours: Make, tiny: Recipe, tmp_path: Path, keep: int | None
+) -> None:
+    dataset, config = colours(), RunConfig("small_resnet", replace(tiny, epochs=1))
+    run = train(dataset, config, tmp_path / "run")
+    whole = weights(run)
+    for overwrite in (True, False):
+        (run / "model.safetensors").unlink()
+        if keep is not None:
+            (run / "model.safetensors").write_bytes(whole[:keep])
+        with pytest.raises(TrainingError, match=r"model.safetensors: .*; delete the folder .*run and train"):
+            evaluate(run, dataset, tmp_path / "out")
+        with pytest.raises(TrainingError, match=r"model.safetensors: .*; delete the folder .*run and train"):
+            train(dataset, config, run)
+        if not overwrite:
+            shutil.rmtree(run)
+        train(dataset, config, run, work=Work(overwrite=overwrite))
+        assert weights(run) == whole
+
+
+def test_a_checkpoint_that_a_kill_left_beside_a_finished_run_is_removed(
+    colours: Make, tiny: Recipe, tmp_path: Path
+) -> None:
+    dataset, config = colours(), RunConfig("small_resnet", replace(tiny, epochs=1))
+    run = train(dataset, config, tmp_path / "run")
+    (run / "checkpoint.safetensors").write_bytes(b"late")
+    train(dataset, config, run)
+    assert not (run / "checkpoint.safetensors").exists()
 
 
 def without(dataset: Dataset, split: str, label: int) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from sfumato.compare import CompareSettings, compare
 from sfumato.data import Dataset
 from sfumato.engines import Work
-from sfumato.errors import BusyError, TrainingError, UnknownName, UsageError
+from sfumato.errors import BusyError, SfumatoError, TableError, TrainingError, UnknownName, UsageError
 from sfumato.learn import (
     Outcome,
     Part,
@@ -27,6 +29,9 @@ from sfumato.learn import (
     run_folder,
     train_plan,
 )
+from sfumato.learn.overlap import TRAINED, need_apart
+from sfumato.learn.runner import _Clock
+from sfumato.learn.timing import images_done, in_words, remaining_seconds
 from sfumato.predictions import find_predictions, read_predictions
 from sfumato.records import locked, read_manifest
 
@@ -81,9 +86,9 @@ def test_a_failed_run_does_not_end_the_others_and_is_tried_again(runs: Runs, tmp
     assert (len(outcome.trained), len(outcome.predictions)) == (3, 6)
     (failure,) = outcome.failures
     assert str(failure).startswith("alexnet overlay seed 0: training failed: alexnet cannot take images")
-    with pytest.raises(TrainingError, match="alexnet overlay seed 0: training failed") as caught:
+    with pytest.raises(TrainingError, match="alexnet overlay seed 0: training failed"):
         outcome.need_all()
-    assert caught.value.__cause__ is failure.error
+    assert failure.kind is TrainingError
     folder = run_folder(tmp_path / "runs", "small_resnet", OVERLAY, seed=0)
     assert not folder.exists()
     assert len(run_all(runs, tmp_path / "runs").trained) == 4
@@ -105,6 +110,99 @@ def test_errors_of_other_peoples_code_are_noted_too(
     assert outcome.failures[0].reason == "unexpected KeyError: 'layer4'"
     with pytest.raises(TrainingError, match="; 1 more failed;"):
         outcome.need_all()
+
+
+def test_a_failed_run_leaves_nothing_in_memory(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Model]] = []
+    errors: list[Exception] = []
+
+    def broken(*arguments: object, **options: object) -> Path:
+        model = Model()
+        held.append(weakref.ref(model))
+        try:
+            try:
+                raise KeyError("layer4")
+            except KeyError as error:
+                raise TrainingError("no such layer") from error
+        except TrainingError as error:
+            errors.append(error)  # as a logger or a debugger may
+            raise
+
+    monkeypatch.setattr("sfumato.learn.runner.train", broken)
+    outcome = run_all(runs, tmp_path / "runs")
+    assert [failure.reason for failure in outcome.failures] == ["no such layer"] * 4
+    assert len(errors) == 4
+    assert [each() for each in held] == [None] * 4
+
+
+class Model:
+    """Stands for what takes memory; a part of it holds it, as a graph does."""
+
+    def __init__(self) -> None:
+        self.whole = self
+
+
+def test_under_torchrun_the_first_run_that_cannot_be_trained_is_named_and_ends_the_plan(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(error: Exception) -> Callable[..., Path]:
+        def broken(*arguments: object, **options: object) -> Path:
+            raise error
+
+        return broken
+
+    monkeypatch.setattr("sfumato.learn.runner.is_alone", lambda: False)
+    for error in (BusyError("taken"), SfumatoError("process 0 gave up: taken")):
+        monkeypatch.setattr("sfumato.learn.runner.train", failing(error))
+        expected = BusyError if isinstance(error, BusyError) else TrainingError
+        with pytest.raises(expected, match=r"original seed 0: training failed: .*taken; under torchrun"):
+            run_all(runs, tmp_path / "runs")
+    monkeypatch.setattr("sfumato.learn.runner.train", lambda *arguments, **options: tmp_path)
+    monkeypatch.setattr("sfumato.learn.runner.evaluate", failing(ValueError("odd")))
+    outcome = run_all(runs, tmp_path / "runs")
+    assert len(outcome.failures) == 8
+
+
+def test_an_unfinished_run_counts_by_what_it_lacks(runs: Runs, tmp_path: Path) -> None:
+    run_all(replace(runs, cells=runs.cells[:1]), tmp_path)
+    whole = _Clock(runs, tmp_path)
+    cell = runs.cells[1]
+    begun = run_folder(tmp_path, cell.model, cell.arm, seed=cell.seed)
+    begun.mkdir()
+    done = run_folder(tmp_path, runs.cells[0].model, runs.cells[0].arm, seed=0)
+    shutil.copy(done / "metrics.jsonl", begun)
+    assert images_done(begun) == 20
+    (timing,) = whole.timings.values()
+    runs_left = [whole.n_images[each] for each in runs.cells[1:]]
+    assert runs_left == [20 + 3 + 3] * 3  # ten images to evaluate on each of two arms
+    before = remaining_seconds([timing], [("small_resnet", count) for count in runs_left])
+    after = remaining_seconds([timing], [("small_resnet", count) for count in (6, 26, 26)])
+    assert before is not None
+    assert after is not None
+    assert whole.left(1) == f", about {in_words(after)} left"
+    assert after / before == pytest.approx(58 / 78)
+
+
+def test_images_that_were_trained_on_are_not_evaluated_on(runs: Runs, tmp_path: Path) -> None:
+    """As in a flat folder that is divided by chance, once this way and once that way."""
+    outcome = run_all(replace(runs, cells=runs.cells[:1]), tmp_path / "runs")
+    (run,) = outcome.trained
+    dataset = runs.datasets["original"]
+    need_apart(run, dataset)
+    first = dataset.subset("train").samples[3]
+    moved = replace(
+        dataset,
+        samples=tuple(replace(each, split="val") if each == first else each for each in dataset.samples),
+    )
+    with pytest.raises(UsageError, match=rf"1 of 11 images .* trained on .'{first.image_id}' first"):
+        need_apart(run, moved)
+    (run / TRAINED).write_bytes(b"PAR1")
+    with pytest.raises(TableError, match=r"trained\.parquet: cannot be read"):
+        need_apart(run, dataset)
+    (run / TRAINED).unlink()
+    need_apart(run, moved)
 
 
 def test_a_run_that_another_process_holds_is_left_to_it(runs: Runs, tmp_path: Path) -> None:
@@ -212,10 +310,11 @@ def test_what_a_plan_asks_for_is_looked_up_before_anything_starts(plan: Training
         ({"change": {"epoch": 3}}, UsageError, "has no field 'epoch'"),
         ({"models": ("small_resnet", "small-resnet")}, UnknownName, "small-resnet"),
         ({"on": (("mosaic", "original"),)}, UsageError, "'mosaic' is none of the arms"),
+        ({"precision": "fp16"}, UsageError, "fp16 works on cuda only, not on cpu"),
     ]
     for change, error, message in cases:
         with pytest.raises(error, match=message):
-            train_plan(replace(plan, **change), tmp_path / "runs")  # type: ignore[arg-type]
+            train_plan(replace(plan, **change), tmp_path / "runs", options=TrainingOptions("cpu"))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="lie in one another"):
         train_plan(plan, plan.photos / "runs")
     with pytest.raises(UsageError, match="unknown device"):

@@ -19,9 +19,11 @@ from torch.nn import functional
 from sfumato.data import Dataset
 from sfumato.engines import Work
 from sfumato.errors import TrainingError, UsageError
-from sfumato.learn import Recipe, RunConfig, find_recipe, train
+from sfumato.learn import Recipe, RunConfig, evaluate, find_recipe, train
+from sfumato.learn.cache import Packed
+from sfumato.learn.catalogue import need_image_size
 from sfumato.learn.checkpoint import read_checkpoint, write_checkpoint
-from sfumato.learn.device import Normalise, choose_runtime
+from sfumato.learn.device import Normalise, choose_runtime, exact_float32, is_out_of_memory
 from sfumato.learn.run import read_rows
 from sfumato.learn.steps import Steps, follow
 from sfumato.learn.training import Training, start
@@ -279,3 +281,110 @@ def test_no_compiler_is_said_before_anything_starts(
     ):
         train(colours(), RunConfig("plain", tiny, compile=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Late(nn.Module):
+    """Memory runs out after the normalisation and the dropout have done their part."""
+
+    def __init__(self, inner: nn.Module, most: int, error: Exception) -> None:
+        super().__init__()
+        self.inner, self.most, self.error = inner, most, error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.inner(x)
+        if len(x) > self.most:
+            raise self.error
+        return scores
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("out of memory"), MemoryError()], ids=repr)
+def test_a_failed_try_leaves_no_trace(error: Exception) -> None:
+    """Running statistics and dropout are those of a step taken in two parts from the start."""
+    retried, split = started("restless"), started("restless", accumulate=2)
+    retried.forward = Late(retried.model, 4, error)
+    for training in (retried, split):
+        torch.manual_seed(5)
+        for number in range(2):
+            step(training, 8, number)
+    assert retried.parts == 2
+    one, two = retried.model.state_dict(), split.model.state_dict()
+    assert int(one["norm.num_batches_tracked"]) == 4
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "could not create a primitive",
+        "could not create a memory object",
+        "MPS backend out of memory (MPS allocated: 1 GB)",
+        "CUDA error: out of memory",
+        "GET was unable to find an engine to execute this computation",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_memory_runs_out_in_many_words(words: str) -> None:
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(ValueError(words))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_too_large_an_image_is_not_said_to_be_too_small() -> None:
+    class Full(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(TrainingError, match="one image of 9000 px does not fit into memory with huge"):
+        need_image_size(Full(), "huge", 9000)
+
+
+def test_memory_that_runs_out_while_a_batch_is_made_is_said(
+    colours: Make, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    dataset = colours()
+    run = train(dataset, RunConfig("plain", tiny), tmp_path / "run")
+    monkeypatch.setattr(Packed, "batch", full)
+    with pytest.raises(TrainingError, match="out of memory while reading 7 images for one batch"):
+        train(dataset, RunConfig("plain", tiny, seed=1), tmp_path / "other")
+    with pytest.raises(TrainingError, match="out of memory while reading 10 images for one batch"):
+        evaluate(run, dataset, tmp_path / "out")
+
+
+def _switches() -> tuple[bool, str]:
+    return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_float32_is_float32_and_switches_are_put_back(
+    colours: Make, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Training in fp32 and every evaluation switch TensorFloat-32 off, and only for as long."""
+    seen: dict[bool, set[tuple[bool, str]]] = {True: set(), False: set()}
+    forward = plain_models.Pooled.forward
+
+    def spy(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 1:  # not the trial of the image size
+            seen[model.training].add(_switches())
+        return forward(model, x)
+
+    monkeypatch.setattr(plain_models.Pooled, "forward", spy)
+    before = _switches()
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
+        dataset = colours()
+        run = train(dataset, RunConfig("plain", tiny, device="cpu", precision=precision), tmp_path / "run")
+        evaluate(run, dataset, tmp_path / "out", device="cpu")
+        assert _switches() == (True, "high")
+        with pytest.raises(ZeroDivisionError), exact_float32():
+            raise ZeroDivisionError
+        assert _switches() == (True, "high")
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+    assert seen[False] == {(False, "highest")}
+    assert seen[True] == ({(False, "highest")} if precision == "fp32" else {(True, "high")})

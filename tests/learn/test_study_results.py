@@ -13,8 +13,8 @@ import pytest
 from sklearn.metrics import top_k_accuracy_score
 
 from sfumato.cli import main
-from sfumato.data import Dataset
-from sfumato.errors import TableError, UsageError
+from sfumato.data import Dataset, read_dataset
+from sfumato.errors import DatasetError, TableError, UsageError
 from sfumato.learn.study_results import RunFacts, facts_in_name, import_results, read_study_result
 from sfumato.predictions import find_predictions, read_predictions
 
@@ -127,6 +127,15 @@ def test_a_data_set_gives_ids_and_labels(colours: Make, tmp_path: Path) -> None:
         import_results({path: FACTS}, tmp_path / "other", dataset=colours("three", n_categories=3))
 
 
+def test_images_that_differ_in_the_ending_only_are_refused(colours: Make, tmp_path: Path) -> None:
+    dataset = colours()
+    root = dataset.root
+    (root / "val/blue/00.jpg").write_bytes((root / "val/blue/00.png").read_bytes())
+    path = written(tmp_path / "r.pickle", result())
+    with pytest.raises(DatasetError, match=r"'val/blue/00.jpg' and 'val/blue/00.png' have the same folder"):
+        import_results({path: FACTS}, tmp_path / "out", dataset=read_dataset(root))
+
+
 def wrong() -> dict[str, tuple[Any, str]]:
     other = result()
     other["examples"][3]["label"] = 7
@@ -219,7 +228,11 @@ def test_from_the_studys_files_to_its_tables(
         (["a.pickle", "b.pickle", "--model", "m", "--out", "o"], "--model is for one file"),
         (["a.pickle", "--by-name", "--out", "o"], "'a.pickle' is not named as the study's results are"),
         (["a.pickle", "--model", "m", "--out", "o"], "a.pickle: damaged, or no pickle"),
-        (["none.pickle", "--model", "m", "--out", "o"], "No such file"),
+        (["none.pickle", "--model", "m", "--out", "o"], "none.pickle: no such file; name result files"),
+        (["none.pickle", "--by-name", "--out", "o"], "none.pickle: no such file"),
+        (["a.pickle", "--by-name", "--seed", "0", "--out", "o"], "--seed is not for this: with --by-name"),
+        (["a.pickle", "--by-name", "--train-arm", "b", "--out", "o"], "--train-arm is not for this"),
+        (["a.pickle", "--by-name", "--eval-arm", "b", "--out", "o"], "--eval-arm is not for this"),
     ],
 )
 def test_the_command_says_what_it_lacks(

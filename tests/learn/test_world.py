@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,12 +17,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import nn
 
 from sfumato.data import read_folder
 from sfumato.errors import MissingExtra, UsageError
-from sfumato.learn import RunConfig, find_recipe, train, world
+from sfumato.learn import RunConfig, find_recipe, train, training, world
 from sfumato.learn.cache import Packed
+from sfumato.learn.device import choose_runtime
 from sfumato.learn.run import read_rows
+from sfumato.learn.steps import Steps
 from sfumato.learn.world import World, join_world
 from sfumato.progress import is_alone, is_main_process
 from sfumato.records import locked, read_manifest
@@ -40,7 +44,7 @@ from sfumato.engines import Work
 from sfumato.errors import SfumatoError
 from sfumato.learn import train
 from tests.learn import plain_models
-from tests.learn.test_world import config_of, spied
+from tests.learn.test_world import config_of, exchanged, spied
 
 folder, jobs, said = Path(sys.argv[1]), json.loads(sys.argv[2]), {}
 torch.set_num_threads(1)
@@ -63,6 +67,7 @@ for job in jobs:
         except SfumatoError as error:
             message = f"{type(error).__name__}: {error}"
     said[name] = {"seen": seen, "stages": sorted(stages), "message": message}
+said["exchanged"] = exchanged()
 (folder / f"said-{os.environ['RANK']}.json").write_text(json.dumps(said))
 torch.distributed.destroy_process_group()
 """
@@ -90,6 +95,41 @@ def config_of(job: Job) -> RunConfig:
     changes = {"image_size": 16, "epochs": 2, "batch_size": 8, **job.get("recipe", {})}
     recipe = find_recipe("small").with_overrides(**changes)
     return RunConfig(job["model"], recipe, device="cpu", precision="fp32", checkpoint_seconds=0.0)
+
+
+class Odd(nn.Module):
+    """Begins with other numbers in each process, and has a buffer that is no running statistic."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+        self.register_buffer("table", torch.full((3,), 0.1 + rank))
+        self.register_buffer("mask", torch.tensor([rank == 0, rank == 1]))
+        with torch.no_grad():
+            for value in self.parameters():
+                value.add_(rank)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.norm(self.conv(x)).mean(dim=(2, 3)))
+        return scores
+
+
+def exchanged() -> dict[str, Any]:
+    """Numbers of a model before its first step, after it, and after its buffers were made to differ."""
+    rank = int(os.environ["RANK"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "build_model", lambda *_, **__: Odd(rank))
+        run = training.start(config_of({"model": "plain"}), 2, runtime=choose_runtime("cpu", "fp32"))
+    before = {name: value.tolist() for name, value in run.model.state_dict().items()}
+    run.model.get_buffer("table").fill_(0.1 + rank)
+    pixels = torch.full((4, 16, 16, 3), 50 + 100 * rank, dtype=torch.uint8)
+    Steps(run).take(pixels, torch.tensor([0, 1, 0, 1]), rate=0.1, n_batch=8, pause=False)
+    return {
+        "before": before,
+        "after": {name: value.tolist() for name, value in run.model.state_dict().items()},
+    }
 
 
 def start_two(folder: Path, jobs: list[Job]) -> list[subprocess.Popen[str]]:
@@ -133,6 +173,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
     both[1].kill()
     both[1].communicate()
     assert both[0].returncode == 9
+    shutil.copytree(folder / "killed", folder / "begun")
     return folder, said
 
 
@@ -163,6 +204,7 @@ def test_two_processes_do_the_steps_of_one(
     with spied() as batches:
         alone = train(read_folder(folder / "colours"), config, tmp_path / "alone")
     left, right = (process["plain"]["seen"] for process in said)
+    assert left.pop() == batches.pop() == list(range(8))  # looked at by process 0 after the end
     assert [one + two for one, two in zip(left, right, strict=True)] == batches
     for start in (0, 3):  # three batches an epoch
         epoch = [*left[start : start + 3], *right[start : start + 3]]
@@ -172,6 +214,33 @@ def test_two_processes_do_the_steps_of_one(
     for mine, theirs in zip(read_rows(alone), read_rows(folder / "plain"), strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
         assert (mine["train_accuracy"], mine["n_images"]) == (theirs["train_accuracy"], theirs["n_images"])
+
+
+@pytest.mark.slow
+def test_all_begin_with_the_numbers_of_process_0(together: Together) -> None:
+    first, second = (process["exchanged"]["before"] for process in together[1])
+    assert first == second
+    assert first["mask"] == [True, False]
+    assert first["table"] == pytest.approx([0.1] * 3)
+
+
+@pytest.mark.slow
+def test_of_the_buffers_only_running_statistics_are_averaged(together: Together) -> None:
+    first, second = (process["exchanged"]["after"] for process in together[1])
+    assert first.pop("table") == pytest.approx([0.1] * 3)
+    assert second.pop("table") == pytest.approx([1.1] * 3)
+    assert first == second
+    assert first["norm.running_mean"] != [0.0] * 4
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_does_not_go_on_in_one(
+    together: Together, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_models.register(monkeypatch)
+    run = shutil.copytree(together[0] / "begun", tmp_path / "begun")
+    with pytest.raises(UsageError, match=r"begun in 2 process\(es\), which now are 1"):
+        train(read_folder(together[0] / "colours"), config_of({"model": "restless"}), run)
 
 
 @pytest.mark.slow
@@ -201,7 +270,9 @@ def test_two_processes_go_on_from_where_they_were_killed(together: Together) -> 
 
 @pytest.mark.slow
 def test_what_stops_one_process_stops_all(together: Together) -> None:
-    first, second = ({name: each["message"] for name, each in said.items()} for said in together[1])
+    first, second = (
+        {name: each["message"] for name, each in said.items() if name != "exchanged"} for said in together[1]
+    )
     assert (first["plain"], second["plain"]) == ("", "")
     assert first["busy"].startswith("BusyError: ")
     assert second["busy"].startswith("SfumatoError: process 0 gave up: ")
@@ -214,6 +285,8 @@ def test_alone_nothing_is_exchanged() -> None:
     alone = World()
     value = torch.arange(3.0)
     alone.add_up([value])
+    assert value.tolist() == [0, 1, 2]
+    alone.spread([value])
     assert value.tolist() == [0, 1, 2]
     assert alone.gather("x") == ["x"]
     assert alone.share(lambda: np.pi) == np.pi

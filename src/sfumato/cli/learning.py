@@ -141,6 +141,10 @@ def evaluate(
     cache_budget: CacheBudget = None,
     val_fraction: ValFraction = None,
     split_seed: SplitSeed = 0,
+    allow_trained: Annotated[
+        bool,
+        typer.Option("--allow-trained", help="Evaluate even on images that are named like trained ones."),
+    ] = False,
     device: Device = "auto",
     workers: Workers = None,
     overwrite: Overwrite = False,
@@ -167,6 +171,7 @@ def evaluate(
         keep_scores=keep_scores,
         faces=None if faces is None else read_faces(faces),
         attention=attention,
+        allow_trained=allow_trained,
         budget=_budget(cache_budget),
         device=device,
         work=work,
@@ -181,7 +186,7 @@ def _train_plan(source: Path, out: Path | None, options: TrainingOptions, *, as_
     from sfumato.learn import read_training_plan, train_plan
 
     folder = out or source.absolute().parent
-    outcome, arms = train_plan(read_training_plan(source), folder, options=options)
+    outcome, arms = train_plan(read_training_plan(source), folder, options=options, source=source)
     _say_plan(folder, outcome, arms, as_json=as_json)
 
 
@@ -199,6 +204,7 @@ def _say_plan(folder: Path, outcome: Outcome, arms: Arms, *, as_json: bool) -> N
         f"{counts['n_trained']} runs trained, {counts['n_evaluated']} evaluated, {counts['n_failed']} failed"
     )
     say(value, f"{folder}: {summary}; {_waited(waiting)}", as_json=as_json)
+    _say_memory(outcome.trained)
     for cell in outcome.elsewhere:
         remark(f"{cell.title}: being worked on elsewhere; give the command again later")
     for failure in outcome.failures:
@@ -207,7 +213,7 @@ def _say_plan(folder: Path, outcome: Outcome, arms: Arms, *, as_json: bool) -> N
         n_runs = len({failure.cell for failure in outcome.failures})
         raise TrainingError(
             f"{n_runs} run(s) failed; what is finished is kept, the same command tries them again"
-        ) from outcome.failures[0].error
+        )
     say_failed(arms.failed)
 
 
@@ -215,14 +221,30 @@ def _say_run(run: Path, *, as_json: bool) -> None:
     from sfumato.learn.timing import read_timing, waiting_share
     from sfumato.records import read_manifest
 
-    counts = read_manifest(run, kind="run").counts
+    manifest = read_manifest(run, kind="run")
+    counts, failed = manifest.counts, manifest.facts.get("failed", {})
     waiting = waiting_share(timing for timing in [read_timing(run)] if timing)
     summary = ", ".join(f"{value} {key.removeprefix('n_')}" for key, value in counts.items())
-    value = {"out": str(run), "counts": counts, "waiting_share": waiting, "failed": {}}
+    value = {"out": str(run), "counts": counts, "waiting_share": waiting, "failed": failed}
     say(value, f"{run}: {summary}; {_waited(waiting)}", as_json=as_json)
-    if counts["n_failed"]:
+    _say_memory([run])
+    say_failed(failed)
+    if counts["n_failed"]:  # a run of an earlier version does not say which
         remark(f"{counts['n_failed']} image(s) failed and were not trained on")
         raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+def _say_memory(runs: Sequence[Path]) -> None:
+    """Say, also where the progress is not shown, which runs ran out of memory."""
+    from sfumato.learn.timing import parts_for_memory
+
+    for run in runs:
+        parts = parts_for_memory(run)
+        if parts is not None:
+            remark(
+                f"{run}: memory ran out, so batches went through in {parts} parts; "
+                "batch normalisation took its statistics over each of them"
+            )
 
 
 def _waited(share: float) -> str:

@@ -26,11 +26,15 @@ def import_(
         bool, typer.Option("--by-name", help="Take model, arms and seed from the names of the study's files.")
     ] = False,
     model: Annotated[str | None, typer.Option(help="Model, for one file.")] = None,
-    train_arm: Annotated[str, typer.Option(help="What it was trained on, for one file.")] = "original",
+    train_arm: Annotated[
+        str | None, typer.Option(help="What it was trained on, for one file; original by default.")
+    ] = None,
     eval_arm: Annotated[
         str | None, typer.Option(help="What it was evaluated on; the same by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of its training, for one file.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of its training, for one file; 0 by default.")
+    ] = None,
     dataset: Annotated[
         Path | None, typer.Option(help="The images: gives their ids, and which there should be.")
     ] = None,
@@ -52,11 +56,15 @@ def import_(
     if by_name == (model is not None):
         raise UsageError("say what the file is a result of with --model, or give --by-name")
     if by_name:
+        _refuse_beside_names(train_arm=train_arm, eval_arm=eval_arm, seed=seed)
+        _need_files(results)
         named = {path: facts_in_name(path.name) for path in results}
     elif len(results) > 1:
         raise UsageError("--model is for one file; take several in with --by-name")
     else:
-        named = {results[0]: RunFacts(str(model), train_arm, eval_arm or train_arm, seed)}
+        _need_files(results)
+        trained_on = train_arm or "original"
+        named = {results[0]: RunFacts(str(model), trained_on, eval_arm or trained_on, seed or 0)}
     folders = import_results(
         named,
         out,
@@ -66,3 +74,17 @@ def import_(
     )
     value = {"out": str(out), "predictions": [str(folder) for folder in folders]}
     say(value, f"{out}: predictions of {len(folders)} run(s)", as_json=as_json)
+
+
+def _need_files(paths: list[Path]) -> None:
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file; name result files of the study")
+
+
+def _refuse_beside_names(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is not for this: with --by-name the names of the files say it"
+            )

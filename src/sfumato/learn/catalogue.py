@@ -83,14 +83,21 @@ def need_image_size(model: nn.Module, name: str, image_size: int) -> None:
     """Check that a model takes square images of this side, by trying one.
 
     Raises:
-        TrainingError: it does not.
+        TrainingError: it does not, or memory does not suffice for one.
     """
     torch = import_torch()
+    from sfumato.learn.device import is_out_of_memory
+
     was_training = model.training
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, image_size, image_size))
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise TrainingError(
+                f"one image of {image_size} px does not fit into memory with {name}; "
+                "choose a smaller image size or a smaller model"
+            ) from error
         reason = str(error).partition("\n")[0]
         raise TrainingError(
             f"{name} cannot take images of {image_size} px ({reason}); "

@@ -41,7 +41,7 @@ def read_weights(path: Path, model: nn.Module) -> None:
     Raises:
         TrainingError: the file is missing or damaged, or belongs to another model.
     """
-    tensors, _ = _read(path)
+    tensors, _ = _read(path, f"delete the folder {path.parent} and train again")
     _load(path, model, tensors)
 
 
@@ -59,6 +59,7 @@ def write_checkpoint(path: Path, training: Training, rows: list[dict[str, Any]])
     tensors |= {f"{_CHANCE}{rank}": state for rank, state in enumerate(training.chance)}
     scaler = training.scaler.state_dict() if training.scaler is not None else None
     state = {"place": asdict(training.place), "parts": training.parts, "scaler": scaler, "rows": rows}
+    state["optimizer"] = sorted(_optimizer_state(training))
     _write(path, tensors, {_STATE: json.dumps(state)})
 
 
@@ -68,17 +69,21 @@ def read_checkpoint(path: Path, training: Training) -> list[dict[str, Any]]:
     Raises:
         TrainingError: the file is damaged, or of another model.
     """
-    tensors, metadata = _read(path)
+    tensors, metadata = _read(path, "delete it to start anew")
     _load(path, training.model, _below(tensors, _MODEL))
     if training.average is not None:
         average = _below(tensors, _AVERAGE)
         for name, kept in training.average.items():
-            kept.copy_(_need(path, average, name))
-    _set_optimizer_state(training, _below(tensors, _OPTIMIZER))
-    chance = _below(tensors, _CHANCE)
-    training.chance = [chance[str(rank)] for rank in range(len(chance))]
+            kept.copy_(_need(path, average, name, kept.shape))
+    chance, remembered = _below(tensors, _CHANCE), _below(tensors, _OPTIMIZER)
+    training.chance = [_need(path, chance, str(rank)) for rank in range(len(chance))]
     try:
         state = json.loads(metadata[_STATE])
+        if sorted(remembered) != state["optimizer"]:
+            raise ValueError("the state of the optimizer is not whole")
+        _set_optimizer_state(training, remembered)
+        if not remembered and _remembers(training, Place(**state["place"])):
+            raise ValueError("no state of the optimizer")
         training.place = Place(**state["place"])
         training.parts = int(state["parts"])
         if training.scaler is not None and state["scaler"]:
@@ -99,13 +104,23 @@ def _optimizer_state(training: Training) -> Tensors:
     }
 
 
+def _remembers(training: Training, place: Place) -> bool:
+    """Whether the optimizer must remember something; in float16 all steps may have been skipped."""
+    recipe, begun = training.config.recipe, place.epoch + place.batch > 0
+    return begun and training.scaler is None and (recipe.optimizer == "adamw" or recipe.momentum > 0)
+
+
 def _set_optimizer_state(training: Training, tensors: Tensors) -> None:
     parameters = dict(training.model.named_parameters())
     for path, value in tensors.items():
         key, _, name = path.partition(".")
+        if name not in parameters:
+            raise ValueError(f"no parameter '{name}'")
         parameter = parameters[name]
         # Filled in place, so that it has the parameter's device and memory format; a count has no format.
         whole = value.shape == parameter.shape
+        if not whole and value.ndim > 0:
+            raise ValueError(f"'{path}' has another shape than its parameter")
         here = torch.empty_like(parameter).copy_(value) if whole else value.to(parameter.device)
         training.optimizer.state[parameter][key] = here.detach()
 
@@ -118,8 +133,8 @@ def _below(tensors: Tensors, prefix: str) -> Tensors:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _need(path: Path, tensors: Tensors, name: str) -> torch.Tensor:
-    if name not in tensors:
+def _need(path: Path, tensors: Tensors, name: str, shape: torch.Size | None = None) -> torch.Tensor:
+    if name not in tensors or shape not in (None, tensors[name].shape):
         raise TrainingError(f"{path}: damaged checkpoint (no '{name}'); delete it to start anew")
     return tensors[name]
 
@@ -153,15 +168,15 @@ def _umask() -> int:
     return mask
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
+def _read(path: Path, remedy: str) -> tuple[Tensors, dict[str, str]]:
     if not path.is_file():
-        raise TrainingError(f"{path}: no such file")
+        raise TrainingError(f"{path}: no such file; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
         return load_file(path), metadata
     except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{path}: not a readable safetensors file ({error}); delete it") from error
+        raise TrainingError(f"{path}: not a readable safetensors file ({error}); {remedy}") from error
 
 
 def _load(path: Path, model: nn.Module, tensors: Tensors) -> None:

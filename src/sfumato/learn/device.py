@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -64,6 +65,10 @@ class Runtime:
         if not (self.bf16 or self.fp16):
             return nullcontext()
         return torch.autocast(self.device, dtype=torch.float16 if self.fp16 else torch.bfloat16)
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """The context in which steps are taken: "fp32" means float32 all the way, see `exact_float32`."""
+        return exact_float32() if self.precision == "fp32" else nullcontext()
 
     def own_chance(self) -> AbstractContextManager[None]:
         """A context in which torch's generators may be changed; afterwards they are as before."""
@@ -153,11 +158,54 @@ class Normalise:
         return images.contiguous(memory_format=self.runtime.memory_format)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Switch off TensorFloat-32, in which CUDA otherwise computes convolutions in 10 bits of 23.
+
+    The switches belong to the whole process; afterwards they are as before.
+    """
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
+
+
+_MEMORY_WORDS = (
+    "out of memory",  # CUDA, MPS
+    "can't allocate memory",  # torch's allocator on the CPU
+    "could not create a primitive",  # oneDNN
+    "could not create a memory object",
+    "alloc_failed",  # cuBLAS, cuDNN
+    "unable to find an engine to execute",  # cuDNN, with too little room for any of its ways
+)
+
+
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    known = (torch.cuda.OutOfMemoryError,)  # the same class as torch.OutOfMemoryError of newer versions
-    words = ("can't allocate memory", "ALLOC_FAILED")  # of the CPU, and of cuBLAS and cuDNN
-    return isinstance(error, known) or any(word in str(error) for word in words)
+    # The class is the same as torch.OutOfMemoryError of newer versions.
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
+
+
+@contextmanager
+def enough_memory(n_images: int) -> Iterator[None]:
+    """The context in which pictures are read and put together.
+
+    Raises:
+        TrainingError: memory runs out.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise TrainingError(
+            f"out of memory while reading {n_images} images for one batch; choose smaller images, smaller "
+            "batches or fewer workers"
+        ) from error
 
 
 def _need_known(what: str, word: str, known: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from sfumato.learn.architectures import Preprocessing
 from sfumato.learn.face_view import FaceColumns
 from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
 from sfumato.learn.operators import import_torch
+from sfumato.learn.overlap import need_apart
 from sfumato.learn.run import KIND as RUN_KIND
 from sfumato.learn.run import WEIGHTS, check_labels
 from sfumato.predictions import FACE_COLUMNS, KIND, PREDICTIONS, PREDICTIONS_SCHEMA, SCORES
@@ -50,6 +51,7 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
     keep_scores: bool = False,
     faces: FaceTable | None = None,
     attention: bool = False,
+    allow_trained: bool = False,
     work: Work = Work(),
     cache: Path | None = None,
     budget: int = DEFAULT_BUDGET,
@@ -67,6 +69,7 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
         keep_scores: write all scores too.
         faces: of the data set or the original that it is a variant of; adds the column `face_area`.
         attention: with faces, adds `attention_true` and `attention_predicted`, see `sfumato.predictions`.
+        allow_trained: evaluate also images that are named like those trained on.
         work: workers for decoding, progress ("evaluate", in images), overwrite.
         cache, budget: as for `train`; the default of `cache` is ".cache" beside the run's folder.
         device: as `RunConfig.device`.
@@ -78,7 +81,7 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
         ManifestError: `run` is no finished run.
         DatasetError: no evaluation split, other categories than the run's, or an unlabelled image.
         OutputExists, BusyError, UsageError, MissingExtra: as `train`; UsageError also for attention without
-            faces, or faces of none of the images.
+            faces, faces of none of the images, or images that were trained on.
         TrainingError: the weights are damaged, or give scores that are not finite; attention of a model that
             has no spatial feature map.
     """
@@ -89,6 +92,8 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
     split = dataset.evaluation_split
     check_labels(dataset, split)
     _need_same_categories(run, manifest, dataset)
+    if not allow_trained:
+        need_apart(run, dataset)
     _need_faces(faces, dataset.subset(split), attention=attention)
     inputs = {"run": manifest.key, "dataset": dataset.fingerprint}
     inputs |= {} if faces is None else {"faces": faces.manifest.key}
@@ -265,4 +270,7 @@ def _facts(manifest: Manifest, dataset: Dataset, split: str) -> dict[str, Any]:
         "categories": list(dataset.categories),
         "image_size": trained["image_size"],
         "run": manifest.key,
+        "images": trained.get("images"),
+        "precision": trained.get("precision"),
+        "processes": trained.get("processes"),
     }

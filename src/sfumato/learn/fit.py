@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sfumato.errors import TrainingError
 from sfumato.learn.chance import order, torch_seed
+from sfumato.learn.device import enough_memory
 from sfumato.learn.inputs import Images, ahead, loading_for
 from sfumato.learn.schedules import learning_rate, training_size
 from sfumato.learn.steps import Steps, follow
@@ -22,6 +23,22 @@ from sfumato.learn.training import Place, Training
 from sfumato.learn.views import one_thread_each, training_windows
 
 Row = dict[str, Any]
+
+
+class Diverged(TrainingError):
+    """The loss is not a finite number.
+
+    Attributes:
+        batch: where: epoch (from 1), learning_rate, and the image_ids of the whole batch.
+    """
+
+    def __init__(self, epoch: int, rate: float, image_ids: list[str]) -> None:
+        self.batch = {"epoch": epoch, "learning_rate": rate, "image_ids": image_ids}
+        super().__init__(
+            f"the loss is not a finite number in epoch {epoch} at learning rate {rate:g}; the batch begins "
+            f"with {', '.join(image_ids[:_IDS_IN_MESSAGE])}; try a lower learning rate"
+        )
+
 
 _IDS_IN_MESSAGE = 5
 _MASK = (1 << 63) - 1
@@ -55,12 +72,13 @@ def fit(
         seconds, images_per_second, waiting_share (of the time that the model waited for images).
 
     Raises:
-        TrainingError: the loss is not finite (names epoch and first images of the batch); out of memory with
-            two images at once; batches too small for the number of processes.
+        Diverged: the loss is not finite (names epoch and first images of the batch, and holds all of them).
+        TrainingError: out of memory with two images at once, or while a batch is made; batches too small for
+            the number of processes.
     """
     while training.place.epoch < training.config.recipe.epochs:
         stretch = _Stretch(training, images, on_batch or _ignore, pause or _never)
-        with one_thread_each(), training.runtime.own_chance():
+        with one_thread_each(), training.runtime.own_chance(), training.runtime.arithmetic():
             row = stretch.run()
         yield row
 
@@ -95,7 +113,10 @@ class _EpochPlan:
         windows, mirrored = training_windows(
             images.shapes[rows], self.recipe, images.keys[rows], seed=self.seed, epoch=self.epoch
         )
-        return images.batch(rows, windows, size=self.size, mirrored=mirrored, threads=self.loading.threads)
+        with enough_memory(len(rows)):
+            return images.batch(
+                rows, windows, size=self.size, mirrored=mirrored, threads=self.loading.threads
+            )
 
 
 def split_evenly(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
@@ -195,7 +216,8 @@ class _Stretch:
         place = self.training.place
         rows = self.plan.batches[place.batch]
         if not math.isfinite(loss):
-            raise TrainingError(_diverged(self.plan, rows, rate=self._rate(place.batch)))
+            ids = [self.plan.images.image_ids[row] for row in rows]
+            raise Diverged(place.epoch + 1, self._rate(place.batch), ids)
         place.loss_sum += loss * len(rows)
         place.n_right += right
         place.n_images += len(rows)
@@ -224,11 +246,3 @@ def _need_batches(plan: _EpochPlan) -> None:
             f"batches of {smallest} images are too small for {size} processes, each of which needs 2; "
             "use larger batches or fewer processes"
         )
-
-
-def _diverged(plan: _EpochPlan, rows: NDArray[np.int64], *, rate: float) -> str:
-    ids = ", ".join(plan.images.image_ids[row] for row in rows[:_IDS_IN_MESSAGE])
-    return (
-        f"the loss is not a finite number in epoch {plan.epoch + 1} at learning rate {rate:g}; "
-        f"the batch begins with {ids}; try a lower learning rate"
-    )

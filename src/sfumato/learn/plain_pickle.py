@@ -47,6 +47,9 @@ _PUSHED = re.compile(
 """Instructions that only push what they carry."""
 _IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
 
+_DEEPEST = 100
+"""Containers in containers that are read; what goes through deeper ones may overflow the stack of C."""
+
 
 class _Refused(Exception):
     """The pickle asks for more than plain data; the message says for what."""
@@ -94,7 +97,7 @@ def read_plain_pickle(path: Path) -> Any:
     except MemoryError as error:
         raise TableError(f"{path}: more than memory holds") from error
     # A damaged program may do anything to a stack: there is one thing to say about it.
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise TableError(f"{path}: damaged, or no pickle ({type(error).__name__}: {error})") from error
 
 
@@ -115,6 +118,7 @@ class _Machine:
             for opcode, argument, _ in pickletools.genops(data):
                 self.step(opcode.name, argument)
         (value,) = self.stack
+        _need_shallow(value)
         return value
 
     def step(self, name: str, argument: Any) -> None:
@@ -148,8 +152,11 @@ class _Machine:
             value.place = place
         self.aside[place] = value
 
-    def name(self, module: str, attribute: str) -> None:
+    def name(self, module: Any, attribute: Any) -> None:
         """Push one of the names that have a meaning here."""
+        # Asked first: to look anything else up is to hash it, which a deep tuple does not survive.
+        if type(module) is not str or type(attribute) is not str:
+            raise _Refused("asks for something whose name is no text")
         meaning = _MEANINGS.get((module, attribute))
         if meaning is None:
             raise _Refused(f"asks for {module}.{attribute}"[:200])
@@ -186,6 +193,33 @@ class _Machine:
         return self.stack[-1]
 
 
+def _need_shallow(value: Any) -> None:
+    """Refuse a value that is nested too deep, or holds itself; goes through it without recursion."""
+    heights: dict[int, int] = {}
+    entered: set[int] = set()
+    pending = [value]
+    while pending:
+        parts = _parts(pending[-1])
+        place = id(pending[-1])
+        if place in heights or place in entered:
+            heights[place] = 1 + max((heights[id(part)] for part in parts), default=0)
+            if heights[place] > _DEEPEST:
+                raise _Refused(f"is nested more than {_DEEPEST} deep")
+            pending.pop()
+            entered.discard(place)
+            continue
+        entered.add(place)
+        if any(id(part) in entered for part in parts):
+            raise _Refused("has a list or a dictionary that holds itself")
+        pending += [part for part in parts if id(part) not in heights]
+
+
+def _parts(value: Any) -> list[Any]:
+    """The containers in a container."""
+    inside = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    return [part for part in inside if type(part) in (dict, list, tuple)]
+
+
 def _dictionary(items: list[Any]) -> dict[str, Any]:
     keys, values = items[::2], items[1::2]
     if not all(type(key) is str for key in keys):
@@ -195,7 +229,8 @@ def _dictionary(items: list[Any]) -> dict[str, Any]:
 
 def _numpy_type(code: Any, *_: Any) -> _Unfinished:
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        raise _Refused(f"has an array of {str(code)[:20]!r}, not of numbers or texts")
+        said = repr(code[:20]) if isinstance(code, str) else type(code).__name__
+        raise _Refused(f"has an array of {said}, not of numbers or texts")
     return _Unfinished(np.dtype(code))
 
 
@@ -215,12 +250,16 @@ def _array(state: Any) -> np.ndarray[Any, Any]:
 def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
     if not isinstance(dtype, np.dtype) or not isinstance(raw, (bytes, bytearray)):
         raise _Refused("has an array whose content is not bytes")
-    if not all(type(length) is int and length >= 0 for length in shape):
+    if order not in ("C", "F") or not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError("an array with an impossible shape")
     if math.prod(shape) * dtype.itemsize != len(raw):
         raise ValueError(f"an array of {len(raw)} bytes, which do not fill its shape")
     # A copy in this machine's byte order, which does not keep the whole file in memory.
-    return np.frombuffer(raw, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="))
+    return (
+        np.frombuffer(raw, dtype)
+        .reshape(shape, order="F" if order == "F" else "C")
+        .astype(dtype.newbyteorder("="))
+    )
 
 
 def _scalar(dtype: Any, raw: Any) -> Any:

@@ -44,6 +44,13 @@ def _is_on(value: Any) -> bool:
 
 _ON = Kind(_is_on, '"same", "all", or a list of pairs [trained on, evaluated on]')
 
+_BYTES = Kind(
+    lambda value: TEXT.fits(value) or WHOLE.fits(value), 'a text such as "16GiB", or a whole number of bytes'
+)
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+"""As `sfumato.learn.device.Precision`, which is not to be had without torch."""
+
 _LAYOUT: Layout = {
     "data": {
         "photos": Field(TEXT, "folder of the untouched images: split/category/image or category/image"),
@@ -64,7 +71,7 @@ _LAYOUT: Layout = {
         ),
         "precision": Field(TEXT, "auto (bf16 where the processor computes in it), fp32, bf16 or fp16"),
         "validate_every": Field(WHOLE, "look at the accuracy after each so many epochs; 0 never"),
-        "cache_budget": Field(TEXT, "what the decoded images of an arm may take on disk; more is not kept"),
+        "cache_budget": Field(_BYTES, "what the decoded images of an arm may take on disk; more is not kept"),
         "change": Field(TABLE),
     },
     "evaluate": {
@@ -103,7 +110,8 @@ class TrainingPlan:
         faces: folder of a face table, for `evaluate`.
 
     Raises:
-        UsageError: no model or seed, one named twice, or a negative seed.
+        UsageError: no model or seed, one named twice, a negative seed, an unknown precision, or attention
+            without faces.
     """
 
     photos: Path
@@ -130,6 +138,12 @@ class TrainingPlan:
                 raise UsageError(f"a training plan needs {name}, each named once, not {list(values)}")
         if min(self.seeds) < 0:
             raise UsageError(f"seeds = {list(self.seeds)} cannot be: a seed is 0 or more")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision = '{self.precision}' cannot be; known: {', '.join(PRECISIONS)}")
+        if self.attention and self.faces is None:
+            raise UsageError(
+                "attention = true needs faces: name a folder that `sfumato detect` wrote in [evaluate]"
+            )
 
 
 @dataclass(frozen=True)
@@ -237,13 +251,53 @@ class Part:
 def write_training_plan(path: Path, plan: TrainingPlan) -> None:
     """Write a plan as TOML, every default written out and explained."""
     values = dataclasses.asdict(plan)
-    values |= {"photos": str(plan.photos), "variants": [str(folder) for folder in plan.variants]}
-    values |= {"faces": plan.faces and str(plan.faces)}
+    # Absolute: relative ones are read from the folder of the file on, wherever they were meant from.
+    values |= {"photos": str(plan.photos.absolute())}
+    values |= {"variants": [str(folder.absolute()) for folder in plan.variants]}
+    values |= {"faces": plan.faces and str(plan.faces.absolute())}
     head = [
         "What was trained here. Change it and run `sfumato train` on this file again:",
         "what is done already is kept, what is missing is made.",
     ]
     write_sections(path, _LAYOUT, values, head=head)
+
+
+def record_training_plan(folder: Path, plan: TrainingPlan, source: Path | None = None) -> Path | None:
+    """Write down in a folder what ran there; a file that says something else is left as it is.
+
+    The place is `training.toml`; where that is the file that the plan was read from, or says something else,
+    it is `NAME.ran.toml`, NAME being that of the plan's file, which the same plan may replace.
+
+    Args:
+        folder: of the runs.
+        plan: what ran.
+        source: file that it was read from.
+
+    Returns:
+        The file; None where the only place left is the plan's own file.
+    """
+    first = folder / TRAINING_FILE
+    if not first.exists():
+        write_training_plan(first, plan)
+        return first
+    if not _is_same(first, source) and _says(first, plan):
+        return first
+    second = folder / f"{'training' if source is None else source.stem.removesuffix('.ran')}.ran.toml"
+    if _is_same(second, source):
+        return None
+    write_training_plan(second, plan)
+    return second
+
+
+def _is_same(path: Path, source: Path | None) -> bool:
+    return source is not None and path.exists() and source.exists() and path.samefile(source)
+
+
+def _says(path: Path, plan: TrainingPlan) -> bool:
+    try:
+        return read_training_plan(path) == plan
+    except UsageError:
+        return False
 
 
 def _placed(values: Mapping[str, Any], home: Path) -> dict[str, Any]:
@@ -256,6 +310,8 @@ def _placed(values: Mapping[str, Any], home: Path) -> dict[str, Any]:
         placed["variants"] = [home / folder for folder in values["variants"]]
     if values.get("recipe", "").endswith(".toml"):
         placed["recipe"] = str(home / values["recipe"])
+    if "cache_budget" in values:
+        placed["cache_budget"] = str(values["cache_budget"])
     if "weights" in values and values["weights"].partition(":")[0] not in PUBLISHED:
         placed["weights"] = str(home / values["weights"])
     return placed

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.data import Dataset
 from sfumato.engines import Work
-from sfumato.errors import DatasetError, ManifestError, UsageError
+from sfumato.errors import DatasetError, ManifestError, TrainingError
 from sfumato.learn.config import RunConfig as RunConfig
 from sfumato.learn.config import config_from
 from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
+from sfumato.learn.leftovers import CHECKPOINT, CONFIG, clear_useless, is_finished, need_same_way
+from sfumato.learn.leftovers import WEIGHTS as WEIGHTS
 from sfumato.learn.operators import import_torch, import_torchvision
-from sfumato.progress import silent
+from sfumato.learn.overlap import note_trained
+from sfumato.progress import is_alone, silent
 from sfumato.records import (
     Manifest,
     finish,
-    is_done,
     locked,
     make_key,
     prepare_output,
-    read_json,
     read_manifest,
     versions,
     write_atomic,
@@ -35,13 +36,12 @@ from sfumato.records import (
 
 if TYPE_CHECKING:
     from sfumato.learn.training import Training
+    from sfumato.learn.world import World
 
 KIND = "run"
-CONFIG = "config.json"
 METRICS = "metrics.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
-WEIGHTS = "model.safetensors"
 BEST = "best.safetensors"
+DIVERGED = "diverged.json"
 
 Row = dict[str, Any]
 
@@ -77,27 +77,31 @@ def train(  # noqa: PLR0913 -- the options of a command; the last two change no 
         MissingExtra: torch is not installed.
         DatasetError: fewer than two categories, no split to train or evaluate on, an unlabelled image, or a
             category without a readable image to train on.
-        UnknownName, UsageError: model, device, precision, or pretrained weights.
+        UnknownName, UsageError: model, device, precision, or pretrained weights; or the run was begun another
+            way (packed or streamed, number format, number of processes).
         OutputExists: `out` was made from something else.
         BusyError: another process works there.
-        TrainingError: the model does not take the image size, the loss is not finite, memory runs out with
-            two images at once, the checkpoint is damaged, an image was changed meanwhile, or the disk has no
-            room for the cache.
+        TrainingError: the model does not take the image size, the loss or the weights are not finite, memory
+            runs out with two images at once, the checkpoint is damaged, an image was changed meanwhile, the
+            disk has no room for the cache, or the weights of a finished run are missing or damaged and
+            `work.overwrite` is not set.
     """
     import_torch()
     check_labels(dataset, "train")
     settings = config.settings(dataset.arm)
     key = make_key(KIND, {"dataset": dataset.fingerprint}, settings)
-    if is_done(out, key):
+    world = _meet(config)
+    if world.share(partial(is_finished, out, key, overwrite=work.overwrite)):
         return out
     training = _start(dataset, config)
-    world = training.world
     if not world.main:
         work = replace(work, progress=silent)
     with ExitStack() as held:
 
         def claim() -> bool:
             held.enter_context(locked(out))
+            if work.overwrite:
+                clear_useless(out, key)
             return prepare_output(out, KIND, key, overwrite=work.overwrite)
 
         if not world.share(claim):
@@ -166,6 +170,14 @@ def check_labels(dataset: Dataset, split: str) -> None:
             )
 
 
+def _meet(config: RunConfig) -> World:
+    """The processes that train together; one alone needs no device yet to find a finished run."""
+    from sfumato.learn.device import choose_runtime
+    from sfumato.learn.world import World, join_world
+
+    return World() if is_alone() else join_world(choose_runtime(config.device).device)
+
+
 def _start(dataset: Dataset, config: RunConfig) -> Training:
     from sfumato.learn.device import choose_runtime
     from sfumato.learn.training import start
@@ -193,31 +205,25 @@ class _Run:
     def train(self) -> tuple[dict[str, int], dict[str, Any]]:
         """Train to the end; counts and facts for the manifest."""
         from sfumato.learn.checkpoint import write_weights
+        from sfumato.learn.training import need_finite
+        from sfumato.learn.validate import need_finite_scores
 
         self._resume()
         images = self._images_together("train")
         _need_examples(self.dataset, images)
-        self.training.world.share(lambda: self._need_same_way(images))
         facts = {**self._facts(), "images": images.way}
+        self.training.world.share(partial(need_same_way, self.out, facts))
         if self.training.world.main:
             write_json(self.out / CONFIG, {**facts, "recipe": self.config.recipe.settings()})
         self._epochs(images)
+        need_finite(self.training)
+        self.training.world.share(partial(need_finite_scores, self.training, images))
         if self.training.world.main:
             self._write_rows()
+            note_trained(self.out, self.dataset)
             write_weights(self.out / WEIGHTS, self.training.result())
         counts = {"n_images": len(images), "n_failed": len(images.failed), "epochs": len(self.rows)}
-        return counts, {**self._facts(), "images": images.way}
-
-    def _need_same_way(self, images: Images) -> None:
-        """A run that was begun with packed images goes on with these: streamed ones differ a little."""
-        if not (self.out / CHECKPOINT).is_file() or not (self.out / CONFIG).is_file():
-            return
-        before = read_json(self.out / CONFIG).get("images", images.way)
-        if before != images.way:
-            raise UsageError(
-                f"{self.out}: begun with {before} images, which now would be {images.way}; go on with the "
-                "--cache-budget that it was begun with, or start anew with --overwrite"
-            )
+        return counts, {**self._facts(), "images": images.way, "failed": dict(images.failed)}
 
     def _resume(self) -> None:
         from sfumato.learn.checkpoint import read_checkpoint, sweep
@@ -226,6 +232,7 @@ class _Run:
             self.rows = read_checkpoint(self.out / CHECKPOINT, self.training)
         if self.training.world.main:
             sweep(self.out)
+            (self.out / DIVERGED).unlink(missing_ok=True)
 
     def _images_together(self, split: str) -> Images:
         """The images in every process; process 0 prepares them for all."""
@@ -248,19 +255,26 @@ class _Run:
     def _epochs(self, images: Images) -> None:
         """Train, leaving a checkpoint and the rows so far after each epoch, and a checkpoint now and then."""
         from sfumato.learn.checkpoint import write_checkpoint
-        from sfumato.learn.fit import fit
+        from sfumato.learn.fit import Diverged, fit
+        from sfumato.learn.training import need_finite
 
         validate = self._validation()
         due = _Due(self.config.checkpoint_seconds)
         report = self._report(self.config.recipe.epochs * len(images))
         report(self.training.place.epoch * len(images) + self.training.place.n_images)
-        for row in fit(self.training, images, on_batch=report, pause=due):
-            if row is not None:
-                self.rows.append({**row, **validate(row["epoch"])})
+        try:
+            for row in fit(self.training, images, on_batch=report, pause=due):
+                need_finite(self.training)
+                if row is not None:
+                    self.rows.append({**row, **validate(row["epoch"])})
+                if self.training.world.main:
+                    write_checkpoint(self.out / CHECKPOINT, self.training, self.rows)
+                    self._write_rows()
+                due.begin()
+        except Diverged as error:
             if self.training.world.main:
-                write_checkpoint(self.out / CHECKPOINT, self.training, self.rows)
-                self._write_rows()
-            due.begin()
+                write_json(self.out / DIVERGED, error.batch)
+            raise TrainingError(f"{error} (all images of the batch: {self.out / DIVERGED})") from error
 
     def _report(self, total: int) -> Callable[[int], None]:
         def report(done: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,20 +20,21 @@ from sfumato.learn.config import RunConfig
 from sfumato.learn.evaluate import evaluate
 from sfumato.learn.inputs import DEFAULT_BUDGET, parse_bytes
 from sfumato.learn.plan import (
-    TRAINING_FILE,
     Cell,
     Part,
     TrainingPlan,
     cells_of,
     evaluation_arms,
-    write_training_plan,
+    record_training_plan,
 )
 from sfumato.learn.recipes import find_recipe
 from sfumato.learn.run import check_training, train
-from sfumato.learn.timing import Timing, in_words, read_timing, remaining_seconds
+from sfumato.learn.timing import Timing, images_done, in_words, read_timing, remaining_seconds
 from sfumato.obfuscate import check_apart
 from sfumato.progress import is_alone, is_main_process, labelled
 from sfumato.specs import short_spec, slug
+
+_TRAINING = "training"
 
 
 @dataclass(frozen=True)
@@ -73,22 +76,19 @@ class TrainingOptions:
 class Failure:
     """A run that could not be trained, or not be evaluated.
 
+    The error itself is not kept: its traceback would hold the model, its optimizer and a batch in memory.
+
     Attributes:
         cell: of the plan.
         doing: "training" or "evaluation on ARM".
-        error: what was raised.
+        kind: class of what was raised.
+        reason: what it said, for a person.
     """
 
     cell: Cell
     doing: str
-    error: Exception
-
-    @property
-    def reason(self) -> str:
-        """One line for a person."""
-        if isinstance(self.error, SfumatoError):
-            return str(self.error)
-        return f"unexpected {type(self.error).__name__}: {self.error}"
+    kind: type[Exception]
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.cell.title}: {self.doing} failed: {self.reason}"
@@ -121,7 +121,7 @@ class Outcome:
             others = f"; {len(self.failures) - 1} more failed" if len(self.failures) > 1 else ""
             raise TrainingError(
                 f"{self.failures[0]}{others}; what is finished is kept, the same command goes on from here"
-            ) from self.failures[0].error
+            )
         if self.elsewhere:
             raise BusyError(f"{self.elsewhere[0].title}: another process works on this run; wait for it")
 
@@ -137,14 +137,19 @@ def predictions_folder(run: Path, arm: str) -> Path:
 
 
 def train_plan(
-    plan: TrainingPlan, out: Path, *, options: TrainingOptions = TrainingOptions()
+    plan: TrainingPlan,
+    out: Path,
+    *,
+    options: TrainingOptions = TrainingOptions(),
+    source: Path | None = None,
 ) -> tuple[Outcome, Arms]:
-    """Run what is missing of a plan; it is written to `out/training.toml` with every default.
+    """Run what is missing of a plan; it is written to `out` with every default, see `record_training_plan`.
 
     Args:
         plan: what to train and evaluate.
         out: folder of the runs.
         options: how.
+        source: file that the plan was read from; it is left as it is.
 
     Returns:
         What became of the runs, and the data sets that they are of.
@@ -152,10 +157,11 @@ def train_plan(
     Raises:
         UsageError, UnknownName, MissingExtra: the plan asks for what is not there.
         DatasetError, TableError, ManifestError: as `open_arms`.
+        BusyError, TrainingError: a run could not be trained by the processes of `torchrun`, see `run_all`.
     """
     config = _config(plan, options)
     budget = parse_bytes(plan.cache_budget)
-    check_training(options.device)
+    _check_machine(config)
     check_apart(plan.photos, out)
     arms = open_arms(plan.photos, plan.variants, plan.val_fraction, seed=plan.split_seed)
     cells = cells_of(plan.models, plan.seeds, evaluation_arms(plan.on, tuple(arms.datasets)))
@@ -163,7 +169,7 @@ def train_plan(
         raise UsageError("models or arms that differ in punctuation only would share a folder; rename one")
     faces = None if plan.faces is None else read_faces(plan.faces)
     if is_main_process():
-        write_training_plan(out / TRAINING_FILE, replace(plan, val_fraction=arms.val_fraction))
+        record_training_plan(out, replace(plan, val_fraction=arms.val_fraction), source)
     if options.part is not None:
         cells = options.part.choose(cells)
     evaluation = {"keep_scores": plan.keep_scores, "faces": faces, "attention": plan.attention}
@@ -188,17 +194,32 @@ def _config(plan: TrainingPlan, options: TrainingOptions) -> RunConfig:
     return config
 
 
+def _check_machine(config: RunConfig) -> None:
+    """Check that the device is there and computes in the precision, before images are looked at."""
+    check_training(config.device)
+    from sfumato.learn.device import choose_runtime
+
+    choose_runtime(config.device, config.precision, compiled=config.compile)
+
+
 def run_all(runs: Runs, folder: Path, *, cache: Path | None = None, work: Work = Work()) -> Outcome:
     """Train and evaluate what is missing; a run is evaluated as soon as it is trained.
 
     A run that fails is noted and the next one is begun. One that another process works on is left to it. So
     several processes on one folder share the runs among them.
 
+    Processes that `torchrun` started train each run together. A run that they cannot train ends the plan: one
+    of them may wait in it for another, so none can go on alone. A failed evaluation, which process 0 does by
+    itself, is noted as ever.
+
     Args:
         runs: what to do.
         folder: of the runs.
         cache: of decoded images, as for `train`.
         work: as for `train`; the progress says which run it is of, and how long the rest will take.
+
+    Raises:
+        BusyError, TrainingError: under `torchrun`, a run that cannot be trained; names it.
     """
     outcome = Outcome()
     clock = _Clock(runs, folder)
@@ -219,9 +240,12 @@ class _Clock:
 
     def __init__(self, runs: Runs, folder: Path) -> None:
         self.cells, self.folder = runs.cells, folder
+        trained = {arm: len(dataset.subset("train")) for arm, dataset in runs.datasets.items()}
+        # To evaluate is to go forward only, about a third of the work of going there and back.
+        evaluated = {arm: (len(each) - trained[arm]) // 3 for arm, each in runs.datasets.items()}
         self.n_images = {
-            arm: runs.config.recipe.epochs * sum(sample.split == "train" for sample in dataset.samples)
-            for arm, dataset in runs.datasets.items()
+            cell: runs.config.recipe.epochs * trained[cell.arm] + sum(evaluated[arm] for arm in cell.on)
+            for cell in runs.cells
         }
         self.timings: dict[Cell, Timing] = {}
         for cell in self.cells:
@@ -236,7 +260,9 @@ class _Clock:
     def left(self, start: int) -> str:
         """The time for the runs from a place in the list on, as the end of a label; empty if unknown."""
         left = [
-            (cell.model, self.n_images[cell.arm]) for cell in self.cells[start:] if cell not in self.timings
+            (cell.model, max(0, self.n_images[cell] - images_done(_folder(self.folder, cell))))
+            for cell in self.cells[start:]
+            if cell not in self.timings
         ]
         seconds = remaining_seconds(self.timings.values(), left)
         return f", about {in_words(seconds)} left" if seconds else ""
@@ -248,7 +274,7 @@ def _run_cell(runs: Runs, cell: Cell, run: Path, means: tuple[Path | None, Work]
 
     place: dict[str, Any] = {"cache": cache, "budget": runs.budget, "work": work}
     trained = partial(train, runs.datasets[cell.arm], config, run, **place)
-    if _attempt(trained, cell, "training", outcome) is None:
+    if _attempt(trained, cell, _TRAINING, outcome) is None:
         return
     outcome.trained.append(run)
     if not is_main_process():  # the others train on; one alone has nothing to add up
@@ -268,13 +294,52 @@ def _of_model(config: RunConfig, model: str) -> RunConfig:
 
 
 def _attempt(do: Callable[[], Path], cell: Cell, doing: str, outcome: Outcome) -> Path | None:
+    together = doing == _TRAINING and not is_alone()
     try:
         return do()
-    except BusyError:
+    except BusyError as error:
+        if together:
+            raise BusyError(_stopped(cell, doing, error)) from error
         if cell not in outcome.elsewhere:
             outcome.elsewhere.append(cell)
     except Exception as error:  # whatever it is, also of another project's model: the other runs can be made
-        if not is_alone():
-            raise  # the other processes may wait for this one for ever; `torchrun` ends them with it
-        outcome.failures.append(Failure(cell, doing, error))
+        if together:
+            raise TrainingError(_stopped(cell, doing, error)) from error
+        outcome.failures.append(Failure(cell, doing, type(error), _reason(error)))
+        _let_go(error)
+    _free()
     return None
+
+
+def _stopped(cell: Cell, doing: str, error: Exception) -> str:
+    return (
+        f"{cell.title}: {doing} failed: {_reason(error)}; under torchrun a plan stops at the first run that "
+        "cannot be trained, since the processes may wait for each other; what is finished is kept"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, SfumatoError):
+        return str(error)
+    return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+
+
+def _let_go(error: BaseException) -> None:
+    """Take the frames, and so their tensors, from an error and those it came from; it may still be held."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            pending += [each.__cause__, each.__context__]
+            each.__traceback__ = None
+
+
+def _free() -> None:
+    """Give back what a failed run held: graphs hold themselves, and CUDA keeps what is freed for itself."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

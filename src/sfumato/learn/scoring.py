@@ -15,7 +15,7 @@ from torch import nn
 from sfumato.errors import TrainingError
 from sfumato.learn.architectures import Preprocessing
 from sfumato.learn.attention import GradCam, Maps
-from sfumato.learn.device import Normalise, Runtime, is_out_of_memory
+from sfumato.learn.device import Normalise, Runtime, enough_memory, exact_float32, is_out_of_memory
 from sfumato.learn.inputs import Images, ahead, loading_for
 from sfumato.learn.views import Windows, centre_windows, one_thread_each
 
@@ -47,7 +47,8 @@ def centre_batches(images: Images, given: Preprocessing, *, device: str) -> Iter
 
     def make(number: int) -> Batch:
         windows = centre_windows(images.shapes[rows[number]], given.resize_ratio)
-        pixels = images.batch(rows[number], windows, size=given.image_size, threads=loading.threads)
+        with enough_memory(len(rows[number])):
+            pixels = images.batch(rows[number], windows, size=given.image_size, threads=loading.threads)
         return Batch(rows[number], windows, pixels)
 
     with one_thread_each():
@@ -76,10 +77,21 @@ class Scorer:
         Raises:
             TrainingError: a score is not finite, or one image does not fit into memory.
         """
-        scores = self._in_parts(self._scores, pixels)
+        scores = self.raw_scores(pixels)
         if not np.isfinite(scores).all():
-            raise TrainingError(f"{self.name}: the model gives scores that are not finite; train it anew")
+            raise TrainingError(
+                f"{self.name}: the model gives scores that are not finite; delete the folder of the run and "
+                "train again, with a lower learning rate"
+            )
         return scores
+
+    def raw_scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `scores`, but finite or not.
+
+        Raises:
+            TrainingError: one image does not fit into memory.
+        """
+        return self._in_parts(self._scores, pixels)
 
     def attention(self, pixels: NDArray[np.uint8], categories: NDArray[np.int64]) -> Maps:
         """Grad-CAM for categories (n, k) of squares (n, size, size, 3): (n, k, rows, columns).
@@ -112,8 +124,9 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """What is made of all values, or of their halves where memory does not suffice for all at once."""
         try:
-            return make(values)
-        except RuntimeError as error:
+            with exact_float32():
+                return make(values)
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(values) == 1:

@@ -8,6 +8,8 @@ processes.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import torch
 from torch.nn import functional
 
@@ -15,6 +17,7 @@ from sfumato.errors import TrainingError
 from sfumato.learn.device import Normalise, is_out_of_memory
 from sfumato.learn.training import Training
 
+_STATISTICS = ("running_mean", "running_var")
 _FEWEST = 2
 """Images worked on at once, at least: normalisation over a batch cannot work with one."""
 
@@ -62,14 +65,16 @@ class Steps:
         self, pixels: torch.Tensor, labels: torch.Tensor, *, n_batch: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of this process's images; where memory runs out, again in twice as many parts."""
+        before = _Before(self.training)
         while True:
             try:
                 return self._backward(pixels, labels, n_batch=n_batch)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # Not while the error is held: it holds what filled the memory.
             self._more_parts(len(pixels))
+            before.restore()
 
     def _backward(
         self, pixels: torch.Tensor, labels: torch.Tensor, *, n_batch: int
@@ -119,6 +124,25 @@ class Steps:
             training.scaler.update()
 
 
+class _Before:
+    """Buffers and chance as they were before a batch, for another try: the first may have changed them."""
+
+    def __init__(self, training: Training) -> None:
+        self.runtime, self.chance = training.runtime, training.runtime.chance()
+        by_type: dict[torch.dtype, list[torch.Tensor]] = defaultdict(list)
+        for value in training.model.buffers():
+            by_type[value.dtype].append(value)
+        # One copy for all of a type: a copy each would take longer than the step of a small model.
+        self.saved = [(values, torch.cat([v.reshape(-1) for v in values])) for values in by_type.values()]
+
+    def restore(self) -> None:
+        """Bring them back."""
+        self.runtime.set_chance(self.chance)
+        for values, flat in self.saved:
+            for value, part in zip(values, torch.split(flat, [v.numel() for v in values]), strict=True):
+                value.copy_(part.view(value.shape))
+
+
 def follow(training: Training, step: int) -> None:
     """Move the running mean of the weights towards the present ones.
 
@@ -145,7 +169,7 @@ def _n_parts(wanted: int, n_images: int) -> int:
 def _add_up(training: Training, figures: torch.Tensor) -> None:
     """Add gradients and figures up over the processes, and take the mean of running statistics."""
     gradients = [value.grad for value in training.model.parameters() if value.grad is not None]
-    statistics = [value for value in training.model.buffers() if value.is_floating_point()]
+    statistics = [value for name, value in training.model.named_buffers() if name.endswith(_STATISTICS)]
     for value in statistics:
         value.div_(training.world.size)
     training.world.add_up([*gradients, *statistics, figures])

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sfumato.data import Dataset
+from sfumato.data import Dataset, Sample
 from sfumato.data.ilsvrc import ilsvrc_categories
 from sfumato.engines import Work
-from sfumato.errors import TableError, UsageError
+from sfumato.errors import DatasetError, TableError, UsageError
 from sfumato.learn.evaluate import rank_of, top_of
 from sfumato.learn.plain_pickle import read_plain_pickle
 from sfumato.predictions import KIND, PREDICTIONS, PREDICTIONS_SCHEMA
@@ -149,6 +149,7 @@ def import_results(
     Raises:
         TableError: as `read_study_result`; labels that are not those of the categories.
         UsageError: two files of the same run.
+        DatasetError: two images of the data set with the same folder and name, but for the ending.
         OutputExists, BusyError: as every stage.
     """
     if len(set(results.values())) < len(results):
@@ -217,7 +218,7 @@ def _images(
         samples = (
             dataset.subset(dataset.evaluation_split).samples if len(dataset.splits) > 1 else dataset.samples
         )
-        return {_place(sample.image_id): (sample.image_id, sample.label) for sample in samples}
+        return _images_of(dataset.root, samples)
     found: dict[Place, tuple[str, int]] = {}
     for path in results:
         result = read_study_result(path)
@@ -226,6 +227,19 @@ def _images(
             folder, name = _place(image)
             found[folder, name] = (f"val/{folder}/{name}.JPEG", label)
     return dict(sorted(found.items(), key=lambda item: item[1][0]))
+
+
+def _images_of(root: Path, samples: Sequence[Sample]) -> dict[Place, tuple[str, int]]:
+    found: dict[Place, tuple[str, int]] = {}
+    for sample in samples:
+        place = _place(sample.image_id)
+        if place in found:
+            raise DatasetError(
+                f"{root}: '{found[place][0]}' and '{sample.image_id}' have the same folder and name, and "
+                "results are found by these, whatever the ending; rename or remove one of them"
+            )
+        found[place] = sample.image_id, sample.label
+    return found
 
 
 def _place(path: str) -> Place:

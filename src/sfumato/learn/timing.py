@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import ManifestError
-from sfumato.learn.run import KIND, METRICS
+from sfumato.learn.run import KIND, read_rows
 from sfumato.records import MANIFEST, read_manifest
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -38,15 +37,33 @@ def read_timing(run: Path) -> Timing | None:
         return None
     try:
         model = str(read_manifest(run, kind=KIND).facts["model"])
-        rows = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+        rows = read_rows(run)
         return Timing(
             model,
             images=sum(row["n_images"] for row in rows),
             seconds=sum(row["seconds"] for row in rows),
             waited=sum(row["seconds"] * row["waiting_share"] for row in rows),
         )
-    except (ManifestError, OSError, ValueError, KeyError, TypeError):
+    except (ManifestError, KeyError, TypeError):
         return None  # a figure for people is not worth stopping for; whoever needs the run says what is wrong
+
+
+def images_done(run: Path) -> int:
+    """Images that an unfinished run has seen in its whole epochs; 0 where there is no such run."""
+    try:
+        return sum(row["n_images"] for row in read_rows(run))
+    except (ManifestError, KeyError, TypeError):
+        return 0
+
+
+def parts_for_memory(run: Path) -> int | None:
+    """Parts that a finished run's batches went through in, where memory ran out; None where it did not."""
+    try:
+        asked = int(read_manifest(run, kind=KIND).settings["recipe"]["accumulate"])
+        parts = max((row["parts"] for row in read_rows(run)), default=asked)
+    except (ManifestError, KeyError, TypeError):
+        return None
+    return parts if parts != asked else None
 
 
 def waiting_share(timings: Iterable[Timing]) -> float:

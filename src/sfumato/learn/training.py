@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfumato.errors import TrainingError
 from sfumato.learn.architectures import Preprocessing, rate_for
 from sfumato.learn.catalogue import build_model, find_model, need_image_size
 from sfumato.learn.chance import torch_seed
@@ -117,6 +118,7 @@ def start(config: RunConfig, n_categories: int, *, runtime: Runtime) -> Training
         need_image_size(model, config.model, size)
     world = join_world(runtime.device)
     model = place(model, runtime)
+    world.spread([*model.parameters(), *model.buffers()])
     return Training(
         config=config,
         model=model,
@@ -131,6 +133,22 @@ def start(config: RunConfig, n_categories: int, *, runtime: Runtime) -> Training
         parts=recipe.accumulate,
         average=_copy_of(model) if recipe.ema_decay > 0 else None,
     )
+
+
+def need_finite(training: Training) -> None:
+    """Check that weights can be kept: a last step may have ruined them after a loss that was finite.
+
+    Raises:
+        TrainingError: a parameter or buffer, or one of their running means, is not finite.
+    """
+    kept = [*training.model.state_dict().values(), *(training.average or {}).values()]
+    finite = [value.isfinite().all() for value in kept if value.is_floating_point()]
+    if finite and not bool(torch.stack(finite).all()):
+        epoch = training.place.epoch + (training.place.batch > 0)
+        raise TrainingError(
+            f"the weights are not finite numbers in epoch {epoch} at learning rate "
+            f"{training.optimizer.param_groups[0]['lr']:g}; try a lower learning rate"
+        )
 
 
 def _first_model(

@@ -6,7 +6,7 @@ They share nothing but what they add up: after each step all hold the same weigh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -52,6 +52,16 @@ class World:
             tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True
         ):
             tensor.detach().copy_(part.view(tensor.shape))
+
+    def spread(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace each tensor by that of process 0, which has the same shape and type."""
+        if self.size == 1:
+            return
+        for tensor in tensors:
+            # As bytes, since gloo does not know every type, and in one piece, whatever the memory format.
+            flat = tensor.detach().reshape(-1).contiguous().clone()
+            distributed.broadcast(flat.view(torch.uint8), 0)
+            tensor.detach().copy_(flat.view(tensor.shape))
 
     def gather(self, value: Made) -> list[Made]:
         """The value of each process, by rank, in every process; pickled on the way."""
