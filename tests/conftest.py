@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
 
+from sfumato.cli import main
 from sfumato.data import Dataset
 from sfumato.faces import Faces, FaceTable, faces_rows
 from sfumato.faces.table import tables
 from sfumato.records import Manifest, file_sha256
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+Run = Callable[..., tuple[int, str, str]]
+"""A command as a person types it: from its words to exit code, standard output, standard error."""
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # A machine that decides about a change tries the same examples every time; people try new ones.
 settings.register_profile("same", derandomize=True)
@@ -42,6 +52,30 @@ def photos(tmp_path: Path) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(drawn(seed=seed)).save(path, quality=93)
     return root
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs a command in an empty folder; gives exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 def hash_of(text: str) -> int:

@@ -8,12 +8,10 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sfumato.cli import main
 from sfumato.data import read_dataset
 from sfumato.data.planted import write_planted
 from sfumato.detect import DETECTORS, detect
@@ -22,8 +20,7 @@ from sfumato.learn import run_folder
 from sfumato.obfuscate import METHODS, obfuscate
 from sfumato.predictions import find_predictions, read_predictions
 from sfumato.records import locked
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.conftest import Run
 
 DRIVER = """
 import os, signal, sys, threading
@@ -120,19 +117,6 @@ def test_killed_five_times_at_random_it_ends_in_the_same_predictions(planted: Pa
     assert len(expected) == 12 + 2 * (12 + 4)
     assert expected.keys() == found.keys()
     assert [name for name in expected if expected[name] != found[name]] == []
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs a command in an empty folder; gives exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
 
 
 def small_plan(planted: Path, folder: Path, *, models: str = '"small_resnet"', more: str = "") -> Path:

@@ -19,9 +19,9 @@ from sfumato.data import Dataset, read_folder
 from sfumato.errors import TrainingError, UsageError
 from sfumato.learn import Recipe, RunConfig, evaluate, train
 from sfumato.learn.cache import Packed, pack, packed_bytes
+from sfumato.learn.index import Images
 from sfumato.learn.inputs import (
     DEFAULT_BUDGET,
-    Images,
     Loading,
     ahead,
     loading_for,

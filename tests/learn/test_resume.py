@@ -52,7 +52,7 @@ def place(run: Path) -> dict[str, Any]:
         return dict(json.loads(file.metadata()["state"])["place"])
 
 
-def resumed_at_each_step(dataset: Dataset, config: RunConfig, folder: Path, *, steps: int) -> None:
+def assert_resumed_at_each_step(dataset: Dataset, config: RunConfig, folder: Path, *, steps: int) -> None:
     """Kill one run at every step, and go on each time, with a checkpoint after each step."""
     careful = replace(config, checkpoint_seconds=0.0)
     whole = train(dataset, config, folder / "whole")
@@ -85,7 +85,7 @@ HARD = {
 @pytest.mark.parametrize("model", ["dropping", "small_resnet"])
 def test_killed_at_every_step(colours: Make, tiny: Recipe, tmp_path: Path, model: str, name: str) -> None:
     recipe = tiny.with_overrides(epochs=2, **HARD[name])
-    resumed_at_each_step(colours(), RunConfig(model, recipe), tmp_path, steps=6)
+    assert_resumed_at_each_step(colours(), RunConfig(model, recipe), tmp_path, steps=6)
 
 
 @given(

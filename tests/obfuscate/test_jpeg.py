@@ -420,7 +420,7 @@ def test_without_the_library_the_reason_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(turbo, "find_library", lambda name: None)
     monkeypatch.setattr(turbo, "find_spec", lambda name: None)
-    turbo.library.cache_clear()
+    turbo.turbojpeg.cache_clear()
     with pytest.raises(CannotEdit, match="pip install turbojpeg"):
         edit_jpeg(*picture, orientation=1)
 

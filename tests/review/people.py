@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,7 @@ class Server:
         return code
 
 
-class Hands:
+class Hands(ABC):
     """Does with boxes what a person does; boxes are in pixels of the image."""
 
     def __init__(self, page: Page) -> None:
@@ -96,14 +97,36 @@ class Hands:
         assert frame is not None
         return frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
 
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def select(self, box: Box) -> None: ...
 
-    def press(self, selector: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def draw(self, box: Box) -> None: ...
 
-    def select(self, box: Box) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def move(self, box: Box, to: Box) -> None: ...
+
+    @abstractmethod
+    def resize(self, box: Box, to: Box) -> None: ...
+
+    @abstractmethod
+    def delete(self, box: Box) -> None: ...
+
+    @abstractmethod
+    def mark(self, box: Box, kind: str) -> None: ...
+
+    @abstractmethod
+    def next(self) -> None: ...
+
+
+class Pointer(Hands):
+    """A mouse or fingers: whatever drags and presses."""
+
+    @abstractmethod
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None: ...
+
+    @abstractmethod
+    def press(self, selector: str) -> None: ...
 
     def draw(self, box: Box) -> None:
         self.drag(self.point(*box[:2]), self.point(*box[2:]))
@@ -130,7 +153,7 @@ class Hands:
         self.press("#next")
 
 
-class Mouse(Hands):
+class Mouse(Pointer):
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         mouse = self.page.mouse
         mouse.move(*start)
@@ -146,7 +169,7 @@ class Mouse(Hands):
         self.page.mouse.click(*self.point((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
 
 
-class Touch(Hands):
+class Touch(Pointer):
     def __init__(self, page: Page) -> None:
         super().__init__(page)
         self.device: CDPSession = page.context.new_cdp_session(page)

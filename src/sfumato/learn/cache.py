@@ -23,8 +23,8 @@ from sfumato.engines import Work, map_parts
 from sfumato.errors import ImageError, ManifestError, TrainingError
 from sfumato.images import Pixels, read_frame, read_image
 from sfumato.learn.chance import keys_of
-from sfumato.learn.index import INDEX, INDEX_SCHEMA, Listed, few_workers, listed, make_once
-from sfumato.learn.views import Windows, cut, one_thread_each, shrink, shrunk_size, squares
+from sfumato.learn.index import INDEX, INDEX_SCHEMA, Images, few_workers, listed, make_once
+from sfumato.learn.views import cut, one_thread_each, shrink, shrunk_size
 from sfumato.records import read_manifest, read_table, write_atomic
 
 KIND = "cache"
@@ -36,8 +36,8 @@ _GIB = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Packed(Listed):
-    """A split in memory-mapped form; see `Listed`. Its shapes are those of the packed pictures."""
+class Packed(Images):
+    """A split in memory-mapped form; see `Images`. Its shapes are those of the packed pictures."""
 
     way: ClassVar[str] = "packed"
 
@@ -50,22 +50,9 @@ class Packed(Listed):
         start = self._offsets[row]
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
-    def batch(
-        self,
-        rows: NDArray[np.int64],
-        windows: Windows,
-        *,
-        size: int,
-        mirrored: NDArray[np.bool_] | None = None,
-        threads: int = 1,
-    ) -> NDArray[np.uint8]:
-        """See `sfumato.learn.inputs.Images`."""
-        return squares(
-            lambda at: cut(self.image(int(rows[at])), windows[at], size),
-            (len(rows), size),
-            mirrored=mirrored,
-            threads=threads,
-        )
+    def square(self, row: int, window: NDArray[np.int64], size: int) -> Pixels:
+        """See `Images`."""
+        return cut(self.image(row), window, size)
 
 
 def packed_side(image_size: int, resize_ratio: float) -> int:

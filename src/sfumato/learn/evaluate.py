@@ -16,7 +16,8 @@ from sfumato.errors import DatasetError, UsageError
 from sfumato.faces import FaceTable
 from sfumato.learn.architectures import Preprocessing
 from sfumato.learn.face_view import FaceColumns
-from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
+from sfumato.learn.index import Images
+from sfumato.learn.inputs import DEFAULT_BUDGET, prepare_images
 from sfumato.learn.operators import import_torch
 from sfumato.learn.overlap import need_apart
 from sfumato.learn.run import KIND as RUN_KIND

@@ -11,7 +11,7 @@ from sfumato.boxes import Boxes, as_boxes, clip
 from sfumato.faces import FaceTable
 
 if TYPE_CHECKING:
-    from sfumato.learn.inputs import Images
+    from sfumato.learn.index import Images
     from sfumato.learn.scoring import Batch, Scorer
 
 Shares = NDArray[np.float64]

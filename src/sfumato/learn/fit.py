@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sfumato.errors import TrainingError
 from sfumato.learn.chance import order, torch_seed
 from sfumato.learn.device import enough_memory
-from sfumato.learn.inputs import Images, ahead, loading_for
+from sfumato.learn.index import Images
+from sfumato.learn.inputs import ahead, loading_for
 from sfumato.learn.schedules import learning_rate, training_size
 from sfumato.learn.steps import Steps, follow
 from sfumato.learn.training import Place, Training

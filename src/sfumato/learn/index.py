@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 from sfumato.data import Dataset, Sample
 from sfumato.engines import Work, clear_parts
 from sfumato.errors import BusyError
+from sfumato.images import Pixels
 from sfumato.learn.chance import Keys, keys_of
+from sfumato.learn.views import Windows
 from sfumato.records import Manifest, finish, locked, make_key, prepare_output, versions, write_table
 
 INDEX = "index.parquet"
@@ -38,8 +42,8 @@ _SERIAL_BYTES = 32 << 20  # decoding less than this is done before worker proces
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
-    """A split as a table; the arrays run over its readable images only, in the order of the table.
+class Images(ABC):
+    """A split as training and evaluation see it; the arrays run over its readable images only, in order.
 
     Attributes:
         image_ids: of the readable images.
@@ -48,7 +52,7 @@ class Listed:
         keys: what randomness depends on, (n,) uint64.
         failed: image id to reason, for the images that could not be read.
         table: one row a sample, as `INDEX_SCHEMA`, perhaps with more columns.
-        way: in which the images are kept, as recorded with a run.
+        way: in which the images are kept, "packed" or "streamed", as recorded with a run.
     """
 
     way: ClassVar[str]
@@ -63,9 +67,61 @@ class Listed:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @abstractmethod
+    def square(self, row: int, window: NDArray[np.int64], size: int) -> Pixels:
+        """The part of a readable image as (size, size, 3) uint8 RGB; called in several threads at once.
+
+        Args:
+            row: which image.
+            window: x0, y0, x1, y1 in pixels of a picture of its shape; may reach over the borders.
+            size: side of the square in pixels.
+
+        Raises:
+            TrainingError: the image was deleted or changed since the split was prepared.
+        """
+
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        windows: Windows,
+        *,
+        size: int,
+        mirrored: NDArray[np.bool_] | None = None,
+        threads: int = 1,
+    ) -> NDArray[np.uint8]:
+        """Squares for n readable images, RGB; may be called in several threads at once.
+
+        Args:
+            rows: which images, (n,).
+            windows: the part of each, (n, 4), in pixels of a picture of its shape.
+            size: side of the squares in pixels.
+            mirrored: which are turned left to right, (n,); none by default.
+            threads: that share the work; they change no bit.
+
+        Returns:
+            (n, size, size, 3) uint8.
+
+        Raises:
+            TrainingError: an image was deleted or changed since the split was prepared.
+        """
+        batch = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+
+        def fill(first: int) -> None:
+            for at in range(first, len(rows), threads):
+                square = self.square(int(rows[at]), windows[at], size)
+                batch[at] = square if mirrored is None or not mirrored[at] else square[:, ::-1]
+
+        if threads == 1:
+            fill(0)
+            return batch
+        with ThreadPoolExecutor(threads, thread_name_prefix="sfumato-views") as pool:
+            for done in [pool.submit(fill, first) for first in range(threads)]:
+                done.result()
+        return batch
+
 
 def listed(table: pa.Table) -> dict[str, Any]:
-    """The fields of `Listed` that a table gives."""
+    """The fields of `Images` that a table gives."""
     fine = readable(table)
     ids, reasons = table["image_id"].to_pylist(), table["error"].to_pylist()
     kept = tuple(image_id for image_id, good in zip(ids, fine, strict=True) if good)

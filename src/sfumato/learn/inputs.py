@@ -12,19 +12,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from sfumato.data import Dataset
 from sfumato.engines import Work, default_workers
 from sfumato.errors import UsageError
 from sfumato.learn.cache import pack, packed_bytes, packed_side
-from sfumato.learn.chance import Keys
+from sfumato.learn.index import Images
 from sfumato.learn.stream import stream
-from sfumato.learn.views import Windows
 
 Made = TypeVar("Made")
 
@@ -34,73 +29,6 @@ happens to be free, so that all arms of a study go the same way, today and tomor
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
-
-
-class Images(Protocol):
-    """A split as training and evaluation see it; the arrays run over its readable images only.
-
-    Attributes:
-        image_ids: of the readable images.
-        labels: (n,) int64.
-        shapes: height and width in pixels, (n, 2) int64; windows are cut from pictures of this size.
-        keys: what randomness depends on, (n,) uint64.
-        failed: image id to reason, for the images that could not be read.
-        table: one row a sample, as `sfumato.learn.index.INDEX_SCHEMA`.
-        way: "packed" or "streamed", as recorded with a run.
-    """
-
-    way: ClassVar[str]
-
-    @property
-    def image_ids(self) -> tuple[str, ...]:
-        """See the class."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """See the class."""
-
-    @property
-    def shapes(self) -> NDArray[np.int64]:
-        """See the class."""
-
-    @property
-    def keys(self) -> Keys:
-        """See the class."""
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """See the class."""
-
-    @property
-    def table(self) -> pa.Table:
-        """See the class."""
-
-    def __len__(self) -> int: ...
-
-    def batch(
-        self,
-        rows: NDArray[np.int64],
-        windows: Windows,
-        *,
-        size: int,
-        mirrored: NDArray[np.bool_] | None = None,
-        threads: int = 1,
-    ) -> NDArray[np.uint8]:
-        """Squares for n readable images, RGB; may be called in several threads at once.
-
-        Args:
-            rows: which images, (n,).
-            windows: the part of each, (n, 4), in pixels of a picture of its shape.
-            size: side of the squares in pixels.
-            mirrored: which are turned left to right, (n,); none by default.
-            threads: that share the work; they change no bit.
-
-        Returns:
-            (n, size, size, 3) uint8.
-
-        Raises:
-            TrainingError: an image was deleted or changed since the split was prepared.
-        """
 
 
 def prepare_images(  # noqa: PLR0913 -- a request: what, in which size, where; the last two have defaults

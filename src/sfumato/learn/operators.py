@@ -77,11 +77,11 @@ def _load_operators(package: Path) -> bool:
 
 def _declare_operators() -> None:
     torch: Any = import_torch()
-    library = torch.library.Library("torchvision", "DEF")
+    declared = torch.library.Library("torchvision", "DEF")
     for schema in _SCHEMAS:
-        library.define(schema)
-    library.impl("nms", _nms, "CPU")
-    _declared.append(library)
+        declared.define(schema)
+    declared.impl("nms", _nms, "CPU")
+    _declared.append(declared)
 
 
 def _nms(dets: Any, scores: Any, iou_threshold: float) -> Any:

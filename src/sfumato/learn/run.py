@@ -16,7 +16,8 @@ from sfumato.engines import Work
 from sfumato.errors import DatasetError, ManifestError, TrainingError
 from sfumato.learn.config import RunConfig as RunConfig
 from sfumato.learn.config import config_from
-from sfumato.learn.inputs import DEFAULT_BUDGET, Images, prepare_images
+from sfumato.learn.index import Images
+from sfumato.learn.inputs import DEFAULT_BUDGET, prepare_images
 from sfumato.learn.leftovers import CHECKPOINT, CONFIG, clear_useless, is_finished, need_same_way
 from sfumato.learn.leftovers import WEIGHTS as WEIGHTS
 from sfumato.learn.operators import import_torch, import_torchvision

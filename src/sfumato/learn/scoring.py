@@ -16,7 +16,8 @@ from sfumato.errors import TrainingError
 from sfumato.learn.architectures import Preprocessing
 from sfumato.learn.attention import GradCam, Maps
 from sfumato.learn.device import Normalise, Runtime, enough_memory, exact_float32, is_out_of_memory
-from sfumato.learn.inputs import Images, ahead, loading_for
+from sfumato.learn.index import Images
+from sfumato.learn.inputs import ahead, loading_for
 from sfumato.learn.views import Windows, centre_windows, one_thread_each
 
 _BATCH = 128

@@ -25,8 +25,8 @@ from sfumato.data import Dataset, Sample
 from sfumato.engines import Work, map_parts
 from sfumato.errors import ImageError, TrainingError
 from sfumato.images import Pixels, read_frame, read_image, turned
-from sfumato.learn.index import INDEX, INDEX_SCHEMA, Listed, column, few_workers, listed, make_once
-from sfumato.learn.views import Windows, cut, one_thread_each, squares
+from sfumato.learn.index import INDEX, INDEX_SCHEMA, Images, column, few_workers, listed, make_once
+from sfumato.learn.views import cut, one_thread_each
 from sfumato.records import read_manifest, read_table
 
 KIND = "index"
@@ -55,8 +55,8 @@ _SAME = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Streamed(Listed):
-    """A split whose pixels stay in its files; see `Listed`. Its shapes are those of the upright pictures."""
+class Streamed(Images):
+    """A split whose pixels stay in its files; see `Images`. Its shapes are those of the upright pictures."""
 
     way: ClassVar[str] = "streamed"
 
@@ -66,29 +66,13 @@ class Streamed(Listed):
     _n_bytes: NDArray[np.int64]
     _crc32: NDArray[np.int64]
 
-    def batch(
-        self,
-        rows: NDArray[np.int64],
-        windows: Windows,
-        *,
-        size: int,
-        mirrored: NDArray[np.bool_] | None = None,
-        threads: int = 1,
-    ) -> NDArray[np.uint8]:
-        """See `sfumato.learn.inputs.Images`.
+    def square(self, row: int, window: NDArray[np.int64], size: int) -> Pixels:
+        """See `Images`.
 
         A JPEG is decoded at 1/2, 1/4 or 1/8 where its window then still has twice the pixels that the square
         has each way. The window is rounded to pixels of the reduced picture, so its borders move by at most a
         quarter of a pixel of the square.
         """
-        return squares(
-            lambda at: self._square(int(rows[at]), windows[at], size),
-            (len(rows), size),
-            mirrored=mirrored,
-            threads=threads,
-        )
-
-    def _square(self, row: int, window: NDArray[np.int64], size: int) -> Pixels:
         path = self._root / self.image_ids[row]
         data = self._read(row, path)
         if not self._scalable[row]:

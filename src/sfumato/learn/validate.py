@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sfumato.errors import TrainingError
-from sfumato.learn.inputs import Images
+from sfumato.learn.index import Images
 from sfumato.learn.scoring import Scorer, centre_batches
 from sfumato.learn.training import Training
 from sfumato.learn.views import centre_windows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -126,41 +125,6 @@ def shrink(image: Pixels, shorter_side: int) -> Pixels:
     if (height, width) == image.shape[:2]:
         return image
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def squares(
-    view: Callable[[int], Pixels],
-    shape: tuple[int, int],
-    *,
-    mirrored: NDArray[np.bool_] | None = None,
-    threads: int = 1,
-) -> NDArray[np.uint8]:
-    """Put views together as one batch.
-
-    Args:
-        view: gives square number 0 to n - 1, (size, size, 3); called in any order, in several threads.
-        shape: n and size.
-        mirrored: which squares are turned left to right, (n,); none by default.
-        threads: that share the work; they change no bit.
-
-    Returns:
-        (n, size, size, 3) uint8.
-    """
-    count, size = shape
-    batch = np.empty((count, size, size, 3), dtype=np.uint8)
-
-    def fill(first: int) -> None:
-        for at in range(first, count, threads):
-            square = view(at)
-            batch[at] = square if mirrored is None or not mirrored[at] else square[:, ::-1]
-
-    if threads == 1:
-        fill(0)
-        return batch
-    with ThreadPoolExecutor(threads, thread_name_prefix="sfumato-views") as pool:
-        for done in [pool.submit(fill, first) for first in range(threads)]:
-            done.result()
-    return batch
 
 
 @contextmanager

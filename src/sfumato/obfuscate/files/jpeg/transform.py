@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sfumato.obfuscate.files.jpeg.blocks import Coefficients, Patches
 from sfumato.obfuscate.files.jpeg.header import CannotEdit, Header
-from sfumato.obfuscate.files.jpeg.turbo import library, opened
+from sfumato.obfuscate.files.jpeg.turbo import opened, turbojpeg
 
 # Names and numbers of turbojpeg.h.
 _TJINIT_TRANSFORM = 2
@@ -82,7 +82,7 @@ def transcode(data: bytes, header: Header, patches: Patches) -> bytes:
         CannotEdit: no library, a damaged stream (libjpeg's warnings count), or blocks without a place.
     """
     with opened(_TJINIT_TRANSFORM) as handle:
-        return _run(library(), handle, data, _Placement(header, patches, handle))
+        return _run(turbojpeg(), handle, data, _Placement(header, patches, handle))
 
 
 def _run(turbo: Any, handle: int, data: bytes, placement: _Placement) -> bytes:

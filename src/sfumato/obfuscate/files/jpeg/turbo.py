@@ -31,7 +31,7 @@ def opened(purpose: int) -> Iterator[int]:
     Raises:
         CannotEdit: there is no library, or it cannot start.
     """
-    turbo = library()
+    turbo = turbojpeg()
     handle = turbo.tj3Init(purpose)
     if not handle:
         raise CannotEdit("TurboJPEG cannot start")
@@ -52,7 +52,7 @@ def decode(data: bytes, header: Header) -> Pixels:
     if len(header.components) == 4:
         raise CannotEdit("TurboJPEG does not turn inks into colours")
     pixels = np.empty((header.height, header.width, 3), dtype=np.uint8)
-    turbo = library()
+    turbo = turbojpeg()
     with opened(_TJINIT_DECOMPRESS) as handle:
         failed = turbo.tj3DecompressHeader(handle, data, len(data)) or turbo.tj3Decompress8(
             handle, data, len(data), pixels.ctypes.data, 3 * header.width, _TJPF_RGB
@@ -65,7 +65,7 @@ def decode(data: bytes, header: Header) -> Pixels:
 
 
 @cache
-def library() -> Any:
+def turbojpeg() -> Any:
     """TurboJPEG 3: the one that the `turbojpeg` package brings, else the system's.
 
     Raises:
