@@ -23,7 +23,8 @@ from sfumato.learn import Recipe, RunConfig, evaluate, find_recipe, train
 from sfumato.learn.cache import Packed
 from sfumato.learn.catalogue import need_image_size
 from sfumato.learn.checkpoint import read_checkpoint, write_checkpoint
-from sfumato.learn.device import Normalise, choose_runtime, exact_float32, is_out_of_memory
+from sfumato.learn.device import Normalise, choose_runtime, exact_float32
+from sfumato.learn.memory import is_out_of_memory
 from sfumato.learn.run import read_rows
 from sfumato.learn.steps import Steps, follow
 from sfumato.learn.training import Training, start

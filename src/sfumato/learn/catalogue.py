@@ -86,7 +86,7 @@ def need_image_size(model: nn.Module, name: str, image_size: int) -> None:
         TrainingError: it does not, or memory does not suffice for one.
     """
     torch = import_torch()
-    from sfumato.learn.device import is_out_of_memory
+    from sfumato.learn.memory import is_out_of_memory
 
     was_training = model.training
     try:

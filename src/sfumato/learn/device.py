@@ -14,6 +14,7 @@ from torch import nn
 
 from sfumato.errors import TrainingError, UsageError
 from sfumato.learn.architectures import Preprocessing
+from sfumato.learn.memory import is_out_of_memory
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -154,7 +155,7 @@ class Normalise:
         tensor = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels)
         on_device = tensor.to(self.runtime.device, non_blocking=True)
         # Pixels lie with the channels last already, so this only renames the axes.
-        images = (on_device.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        images = on_device.permute(0, 3, 1, 2).float().sub_(self.mean).div_(self.std)
         return images.contiguous(memory_format=self.runtime.memory_format)
 
 
@@ -172,40 +173,6 @@ def exact_float32() -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = convolutions
         torch.set_float32_matmul_precision(products)
-
-
-_MEMORY_WORDS = (
-    "out of memory",  # CUDA, MPS
-    "can't allocate memory",  # torch's allocator on the CPU
-    "could not create a primitive",  # oneDNN
-    "could not create a memory object",
-    "alloc_failed",  # cuBLAS, cuDNN
-    "unable to find an engine to execute",  # cuDNN, with too little room for any of its ways
-)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    # The class is the same as torch.OutOfMemoryError of newer versions.
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
-
-
-@contextmanager
-def enough_memory(n_images: int) -> Iterator[None]:
-    """The context in which pictures are read and put together.
-
-    Raises:
-        TrainingError: memory runs out.
-    """
-    try:
-        yield
-    except MemoryError as error:
-        raise TrainingError(
-            f"out of memory while reading {n_images} images for one batch; choose smaller images, smaller "
-            "batches or fewer workers"
-        ) from error
 
 
 def _need_known(what: str, word: str, known: tuple[str, ...]) -> None:

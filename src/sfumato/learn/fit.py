@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from sfumato.errors import TrainingError
 from sfumato.learn.chance import order, torch_seed
-from sfumato.learn.device import enough_memory
 from sfumato.learn.index import Images
 from sfumato.learn.inputs import ahead, loading_for
+from sfumato.learn.memory import enough_memory, kept_memory
 from sfumato.learn.schedules import learning_rate, training_size
 from sfumato.learn.steps import Steps, follow
 from sfumato.learn.training import Place, Training
@@ -79,7 +79,8 @@ def fit(
     """
     while training.place.epoch < training.config.recipe.epochs:
         stretch = _Stretch(training, images, on_batch or _ignore, pause or _never)
-        with one_thread_each(), training.runtime.own_chance(), training.runtime.arithmetic():
+        runtime = training.runtime
+        with one_thread_each(), kept_memory(), runtime.own_chance(), runtime.arithmetic():
             row = stretch.run()
         yield row
 

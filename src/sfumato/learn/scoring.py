@@ -15,9 +15,10 @@ from torch import nn
 from sfumato.errors import TrainingError
 from sfumato.learn.architectures import Preprocessing
 from sfumato.learn.attention import GradCam, Maps
-from sfumato.learn.device import Normalise, Runtime, enough_memory, exact_float32, is_out_of_memory
+from sfumato.learn.device import Normalise, Runtime, exact_float32
 from sfumato.learn.index import Images
 from sfumato.learn.inputs import ahead, loading_for
+from sfumato.learn.memory import enough_memory, is_out_of_memory, kept_memory
 from sfumato.learn.views import Windows, centre_windows, one_thread_each
 
 _BATCH = 128
@@ -52,7 +53,7 @@ def centre_batches(images: Images, given: Preprocessing, *, device: str) -> Iter
             pixels = images.batch(rows[number], windows, size=given.image_size, threads=loading.threads)
         return Batch(rows[number], windows, pixels)
 
-    with one_thread_each():
+    with one_thread_each(), kept_memory():
         for batch, _ in ahead(make, len(rows), loading=loading):
             yield batch
 

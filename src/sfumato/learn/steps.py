@@ -14,7 +14,8 @@ import torch
 from torch.nn import functional
 
 from sfumato.errors import TrainingError
-from sfumato.learn.device import Normalise, is_out_of_memory
+from sfumato.learn.device import Normalise
+from sfumato.learn.memory import is_out_of_memory
 from sfumato.learn.training import Training
 
 _STATISTICS = ("running_mean", "running_var")
