@@ -56,6 +56,56 @@ the shares of the Grad-CAM map's sum that lie in face boxes, for the image's own
 null where no face is in view, or where the map is zero everywhere."""
 
 
+ATTRIBUTES_KIND = "attribute_predictions"
+ATTRIBUTES_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("truth", pa.list_(pa.int8())),
+        ("status", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+"""Predictions of attributes, one row a sample: `truth` has 1 or 0 for each attribute. The scores before the
+sigmoid are in `scores.npy`, float16 (n_images, n_attributes), rows as here, NaN where the image failed."""
+
+OBJECTS_KIND = "object_predictions"
+DETECTIONS = "detections.parquet"
+OBJECTS = "objects.parquet"
+OBJECT_IMAGES_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+"""Predictions of objects, one row a sample in `predictions.parquet`; size in pixels, 0 where it failed."""
+
+_BOX = [(side, pa.float32()) for side in ("x0", "y0", "x1", "y1")]
+DETECTIONS_SCHEMA = pa.schema(
+    [("image_id", pa.string()), ("label", pa.int32()), *_BOX, ("score", pa.float32())]
+)
+"""What the model found, one row a box, in pixels of the upright image; `label` is an index into the classes
+(the categories of the facts)."""
+OBJECTS_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("label", pa.int32()),
+        *_BOX,
+        ("difficult", pa.bool_()),
+        ("crowd", pa.bool_()),
+    ]
+)
+"""What is to be found, one row an object; see `sfumato.data.tasks.Objects`."""
+
+KINDS = (KIND, ATTRIBUTES_KIND, OBJECTS_KIND)
+"""Kinds of folders of predictions. Of a downstream task, the facts have "task": a dictionary with "name",
+"title", "kind" ("categories", "attributes" or "objects"), "protocol" ("finetune" or "linear") and "metrics"
+(the main one first); "train_arm" and "eval_arm" are then both the arm of the run that the model started from,
+"scratch" where it started from random weights; "start_seed" is the seed of that run, null where unknown."""
+
+
 @dataclass(frozen=True)
 class Predictions:
     """The predictions of one run on one evaluation set.
