@@ -34,12 +34,15 @@ class Objects:
         labels: (n,) int64, indices into the classes.
         difficult: (n,) bool: neither finding nor missing it counts (VOC's difficult).
         crowd: (n,) bool: a box around many; as difficult, and may be found many times (COCO's iscrowd).
+        height, width: of the upright image as the file itself says, in pixels.
     """
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     difficult: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
+    height: int
+    width: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,8 +53,8 @@ class TaskData:
     """A downstream task's images and what is known of them.
 
     Attributes:
-        name: "cifar10", "sun397-01" (partition), "celeba", "voc2007", "voc2007+2012", "coco", "yolo", or that of
-            an image folder; goes into names of folders and into keys.
+        name: "cifar10", "sun397-01" (partition), "celeba", "voc2007", "voc2007+2012", "coco", "yolo", or that
+            of an image folder; goes into names of folders and into keys.
         title: for people: "CIFAR-10".
         kind: what is predicted.
         dataset: samples in the splits "train" and "test" (or "val"). Its categories are the categories,
