@@ -41,6 +41,7 @@ from sfumato.learn import Recipe, RunConfig, evaluate, find_recipe, train
 from sfumato.learn.device import choose_runtime
 from sfumato.learn.inputs import DEFAULT_BUDGET, prepare_images
 from sfumato.learn.memory import kept_memory
+from sfumato.learn.objective import OneCategory
 from sfumato.learn.operators import import_torchvision
 from sfumato.learn.run import read_rows
 from sfumato.learn.steps import Steps
@@ -206,11 +207,12 @@ def in_memory(setup: Setup) -> dict[str, Callable[[], Rate]]:
     runtime = choose_runtime(setup.device)
     training = start(RunConfig(setup.model, setup.recipe), len(setup.dataset.categories), runtime=runtime)
     training.model.train()
-    steps, count = Steps(training), setup.recipe.batch_size
+    count = setup.recipe.batch_size
     shape = (count, setup.size, setup.size, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=setup.device)
     floats = torch.randn(count, 3, setup.size, setup.size, device=setup.device)
     labels = torch.arange(count, device=setup.device) % len(setup.dataset.categories)
+    steps = Steps(training, OneCategory(labels.cpu().numpy(), setup.recipe.label_smoothing))
     plain, _ = plain_step(setup)
 
     def ours() -> None:

@@ -133,6 +133,7 @@ def test_a_run_is_a_start_for_other_categories(colours: Make, tiny: Recipe, tmp_
         "sha256": file_sha256(run / "model.safetensors"),
         "model": SMALL,
         "arm": "original",
+        "seed": 4,
         "replaced": ["head.weight", "head.bias"],
         "n_categories_before": 3,
     }

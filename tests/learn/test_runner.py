@@ -31,6 +31,7 @@ from sfumato.learn import (
 )
 from sfumato.learn.overlap import TRAINED, need_apart
 from sfumato.learn.runner import _Clock
+from sfumato.learn.subject import as_task
 from sfumato.learn.timing import images_done, in_words, remaining_seconds
 from sfumato.predictions import find_predictions, read_predictions
 from sfumato.records import locked, read_manifest
@@ -189,7 +190,7 @@ def test_images_that_were_trained_on_are_not_evaluated_on(runs: Runs, tmp_path: 
     """As in a flat folder that is divided by chance, once this way and once that way."""
     outcome = run_all(replace(runs, cells=runs.cells[:1]), tmp_path / "runs")
     (run,) = outcome.trained
-    dataset = runs.datasets["original"]
+    dataset = as_task(runs.datasets["original"]).dataset
     need_apart(run, dataset)
     first = dataset.subset("train").samples[3]
     moved = replace(

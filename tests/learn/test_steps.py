@@ -25,6 +25,7 @@ from sfumato.learn.catalogue import need_image_size
 from sfumato.learn.checkpoint import read_checkpoint, write_checkpoint
 from sfumato.learn.device import Normalise, choose_runtime, exact_float32
 from sfumato.learn.memory import is_out_of_memory
+from sfumato.learn.objective import OneCategory
 from sfumato.learn.run import read_rows
 from sfumato.learn.steps import Steps, follow
 from sfumato.learn.training import Training, start
@@ -53,7 +54,8 @@ def batch(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def step(training: Training, n: int, seed: int = 0, rate: float = 0.1) -> torch.Tensor:
     pixels, labels = batch(n, seed)
-    return Steps(training).take(pixels, labels, rate=rate, n_batch=n, pause=False)
+    objective = OneCategory(labels.numpy(), training.config.recipe.label_smoothing)
+    return Steps(training, objective).take(pixels, labels, rate=rate, n_batch=n, pause=False)
 
 
 def values(model: nn.Module) -> torch.Tensor:

@@ -24,6 +24,7 @@ from sfumato.errors import MissingExtra, UsageError
 from sfumato.learn import RunConfig, find_recipe, train, training, world
 from sfumato.learn.cache import Packed
 from sfumato.learn.device import choose_runtime
+from sfumato.learn.objective import OneCategory
 from sfumato.learn.run import read_rows
 from sfumato.learn.steps import Steps
 from sfumato.learn.world import World, join_world
@@ -125,7 +126,8 @@ def exchanged() -> dict[str, Any]:
     before = {name: value.tolist() for name, value in run.model.state_dict().items()}
     run.model.get_buffer("table").fill_(0.1 + rank)
     pixels = torch.full((4, 16, 16, 3), 50 + 100 * rank, dtype=torch.uint8)
-    Steps(run).take(pixels, torch.tensor([0, 1, 0, 1]), rate=0.1, n_batch=8, pause=False)
+    labels = torch.tensor([0, 1, 0, 1])
+    Steps(run, OneCategory(labels.numpy(), 0.0)).take(pixels, labels, rate=0.1, n_batch=8, pause=False)
     return {
         "before": before,
         "after": {name: value.tolist() for name, value in run.model.state_dict().items()},

@@ -30,7 +30,7 @@ from sfumato.errors import SpecError, TrainingError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sfumato.learn import Arms, Outcome, TrainingOptions
+    from sfumato.learn import Outcome, TrainingOptions
 
 app = typer.Typer()
 
@@ -112,12 +112,12 @@ def train(
     _refuse(_given(part=part), "a part is of a plan; name its TOML file instead of a folder")
     if out is None:
         raise UsageError("name a folder for the run with --out")
-    changes = _changes(change or []) | _given(epochs=epochs, image_size=image_size)
+    changes = changes_of(change or []) | _given(epochs=epochs, image_size=image_size)
     recipe_ = find_recipe(recipe or "small").with_overrides(**changes)
     config = RunConfig(**{"model": "resnet18", **given}, recipe=recipe_, device=device, compile=compile_)
     dataset = read_dataset(source, val_fraction=val_fraction or 0.0, seed=split_seed or 0)
     folder = run_folder(out, config.model, dataset.arm, seed=config.seed)
-    run = run_train(dataset, config, folder, budget=_budget(cache_budget), work=options.work)
+    run = run_train(dataset, config, folder, budget=budget_of(cache_budget), work=options.work)
     _say_run(run, as_json=as_json)
 
 
@@ -172,7 +172,7 @@ def evaluate(
         faces=None if faces is None else read_faces(faces),
         attention=attention,
         allow_trained=allow_trained,
-        budget=_budget(cache_budget),
+        budget=budget_of(cache_budget),
         device=device,
         work=work,
     )
@@ -187,11 +187,26 @@ def _train_plan(source: Path, out: Path | None, options: TrainingOptions, *, as_
 
     folder = out or source.absolute().parent
     outcome, arms = train_plan(read_training_plan(source), folder, options=options, source=source)
-    _say_plan(folder, outcome, arms, as_json=as_json)
+    say_outcome(folder, outcome, arms.failed, as_json=as_json)
 
 
-def _say_plan(folder: Path, outcome: Outcome, arms: Arms, *, as_json: bool) -> None:
-    """Print what became of a plan; exit 1 if a run failed, 3 if only images did."""
+def say_outcome(
+    folder: Path,
+    outcome: Outcome,
+    failed: Mapping[str, str],
+    *,
+    extra: tuple[Mapping[str, Any], Sequence[str]] = ({}, ()),
+    as_json: bool,
+) -> None:
+    """Print what became of a plan's runs; exit 1 if a run failed, 3 if only images did.
+
+    Args:
+        folder: of the runs.
+        outcome: of them.
+        failed: reason by image id, for images that are in no run.
+        extra: what else to say, as data and as lines.
+        as_json: print data.
+    """
     from sfumato.learn.timing import read_timing, waiting_share
 
     waiting = waiting_share(timing for run in outcome.trained if (timing := read_timing(run)))
@@ -199,11 +214,12 @@ def _say_plan(folder: Path, outcome: Outcome, arms: Arms, *, as_json: bool) -> N
     counts |= {"n_failed": len(outcome.failures), "n_elsewhere": len(outcome.elsewhere)}
     value: dict[str, Any] = {"out": str(folder), "counts": counts, "waiting_share": waiting}
     value["failed_runs"] = [str(failure) for failure in outcome.failures]
-    value |= {"elsewhere": [cell.title for cell in outcome.elsewhere], "failed": dict(arms.failed)}
+    value |= {"elsewhere": [cell.title for cell in outcome.elsewhere], "failed": dict(failed), **extra[0]}
     summary = (
         f"{counts['n_trained']} runs trained, {counts['n_evaluated']} evaluated, {counts['n_failed']} failed"
     )
-    say(value, f"{folder}: {summary}; {_waited(waiting)}", as_json=as_json)
+    lines = [f"{folder}: {summary}; {_waited(waiting)}", *extra[1]]
+    say(value, "\n".join(lines), as_json=as_json)
     _say_memory(outcome.trained)
     for cell in outcome.elsewhere:
         remark(f"{cell.title}: being worked on elsewhere; give the command again later")
@@ -214,7 +230,7 @@ def _say_plan(folder: Path, outcome: Outcome, arms: Arms, *, as_json: bool) -> N
         raise TrainingError(
             f"{n_runs} run(s) failed; what is finished is kept, the same command tries them again"
         )
-    say_failed(arms.failed)
+    say_failed(failed)
 
 
 def _say_run(run: Path, *, as_json: bool) -> None:
@@ -251,7 +267,8 @@ def _waited(share: float) -> str:
     return f"the model waited for images {share:.0%} of the time"
 
 
-def _budget(text: str | None) -> int:
+def budget_of(text: str | None) -> int:
+    """Bytes that `--cache-budget` says."""
     from sfumato.learn.inputs import DEFAULT_BUDGET, parse_bytes
 
     return DEFAULT_BUDGET if text is None else parse_bytes(text)
@@ -267,7 +284,7 @@ def _refuse(options: Mapping[str, Any], reason: str) -> None:
         raise UsageError(f"--{name.replace('_', '-')} is not for this: {reason}")
 
 
-def _changes(texts: Sequence[str]) -> dict[str, Any]:
+def changes_of(texts: Sequence[str]) -> dict[str, Any]:
     """Fields and values of `--set field=value`; values as in TOML, a single word needs no quotes.
 
     Raises:

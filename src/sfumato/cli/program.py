@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import sfumato
-from sfumato.cli import faces, learning, predictions, review, stages, verify
+from sfumato.cli import faces, learning, predictions, review, stages, transfer, verify
 from sfumato.cli.options import FAILED, INTERRUPTED, remark
 from sfumato.errors import SfumatoError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(stages.app)
 app.add_typer(learning.app)
+app.add_typer(transfer.app)
 app.add_typer(verify.app)
 app.add_typer(review.app)
 app.add_typer(faces.app, name="faces")

@@ -11,7 +11,9 @@ from sfumato.learn.operators import import_timm, import_torch
 from sfumato.specs import Catalogue
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
 
 STUDY_MODELS = (
     "alexnet",
@@ -77,6 +79,24 @@ def build_model(name: str, n_categories: int, *, image_size: int | None = None) 
         UnknownName, MissingExtra: as `find_model`; torch or torchvision is not installed.
     """
     return for_size(find_model(name), image_size)(n_categories)
+
+
+def head_of(
+    weights: Mapping[str, Tensor], name: str, n_categories: int, *, image_size: int | None = None
+) -> list[str]:
+    """Names of the parameters of a model's head, which gives a score for each category.
+
+    It is found by building the model for one category more: what changes its shape belongs to it.
+
+    Args:
+        weights: of a model of this name and number of categories.
+        name, n_categories, image_size: as for `build_model`.
+    """
+    torch = import_torch()
+    with torch.random.fork_rng():  # so that this changes none of a run's own random numbers
+        other = build_model(name, n_categories + 1, image_size=image_size)
+    shapes = {key: tensor.shape for key, tensor in other.state_dict().items()}
+    return [key for key, tensor in weights.items() if shapes.get(key) != tensor.shape]
 
 
 def need_image_size(model: nn.Module, name: str, image_size: int) -> None:

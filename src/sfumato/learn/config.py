@@ -29,6 +29,9 @@ class RunConfig:
             the images that it is scored on.
         compile: translate the model with `torch.compile` first.
         checkpoint_seconds: time after which a checkpoint is due in the middle of an epoch.
+        freeze: train the head only (a detector's: all but the body), on features as they are.
+        arm: what the run counts as when runs are compared; None for the arm of its images. Of a downstream
+            task it is that of the weights it started from.
     """
 
     model: str
@@ -40,18 +43,21 @@ class RunConfig:
     validate_every: int = 0
     compile: bool = False
     checkpoint_seconds: float = 600.0
+    freeze: bool = False
+    arm: str | None = None
 
     def settings(self, arm: str) -> dict[str, Any]:
-        """What the key of a run depends on, beside its images."""
-        return {
+        """What the key of a run depends on, beside its images, which are of an arm."""
+        found = {
             "model": self.model,
             "seed": self.seed,
-            "arm": arm,
+            "arm": self.arm or arm,
             "recipe": self.recipe.settings(),
             "weights": _identity(self.weights),
             "precision": self.precision,
             "validate_every": self.validate_every,
         }
+        return found | ({"freeze": True} if self.freeze else {})
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:
@@ -64,6 +70,8 @@ def config_from(settings: dict[str, Any]) -> RunConfig:
         weights=start and ":".join(filter(None, (start["source"], start["name"]))),
         precision=settings["precision"],
         validate_every=settings["validate_every"],
+        freeze=settings.get("freeze", False),
+        arm=settings["arm"] if "task" in settings else None,
     )
 
 

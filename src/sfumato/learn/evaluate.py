@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sfumato.data import Dataset
+from sfumato.data.tasks import TaskData, TaskKind
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, UsageError
 from sfumato.faces import FaceTable
@@ -21,8 +23,18 @@ from sfumato.learn.inputs import DEFAULT_BUDGET, prepare_images
 from sfumato.learn.operators import import_torch
 from sfumato.learn.overlap import need_apart
 from sfumato.learn.run import KIND as RUN_KIND
-from sfumato.learn.run import WEIGHTS, check_labels
-from sfumato.predictions import FACE_COLUMNS, KIND, PREDICTIONS, PREDICTIONS_SCHEMA, SCORES
+from sfumato.learn.run import WEIGHTS
+from sfumato.learn.score_file import ScoreFile
+from sfumato.learn.subject import as_task, check_task, task_settings
+from sfumato.predictions import (
+    ATTRIBUTES_KIND,
+    FACE_COLUMNS,
+    KIND,
+    OBJECTS_KIND,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
+    SCORES,
+)
 from sfumato.records import (
     Manifest,
     finish,
@@ -36,6 +48,8 @@ from sfumato.records import (
 )
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sfumato.learn.device import Runtime
     from sfumato.learn.scoring import Scorer
 
@@ -46,7 +60,7 @@ Scores = NDArray[np.float32]
 
 def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two change a rank
     run: Path,
-    dataset: Dataset,
+    data: Dataset | TaskData,
     out: Path,
     *,
     keep_scores: bool = False,
@@ -61,11 +75,12 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
     """Evaluate a finished run on the evaluation split of a data set, in float32, one centre crop an image.
 
     The scores kept are the model's own, before softmax: `scores.npy`, float16 of shape
-    (n_images, n_categories), rows as in the table, NaN where the image failed.
+    (n_images, n_categories), rows as in the table, NaN where the image failed. Of a downstream task of
+    attributes they are always kept; one of objects gives boxes, found in whole images.
 
     Args:
         run: folder that `train` made.
-        dataset: the arm it is evaluated on; may differ from the one it was trained on.
+        data: the arm it is evaluated on; may differ from the one it was trained on. Or a downstream task.
         out: folder of predictions, see `sfumato.predictions`.
         keep_scores: write all scores too.
         faces: of the data set or the original that it is a variant of; adds the column `face_area`.
@@ -82,38 +97,46 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
         ManifestError: `run` is no finished run.
         DatasetError: no evaluation split, other categories than the run's, or an unlabelled image.
         OutputExists, BusyError, UsageError, MissingExtra: as `train`; UsageError also for attention without
-            faces, faces of none of the images, or images that were trained on.
+            faces, faces of none of the images, either with a task that is not of categories, or images that
+            were trained on.
         TrainingError: the weights are damaged, or give scores that are not finite; attention of a model that
             has no spatial feature map.
     """
     import_torch()
     from sfumato.learn.device import choose_runtime
 
-    manifest = read_manifest(run, kind=RUN_KIND)
-    split = dataset.evaluation_split
-    check_labels(dataset, split)
+    manifest, task = read_manifest(run, kind=RUN_KIND), as_task(data)
+    dataset, split = task.dataset, task.dataset.evaluation_split
+    check_task(task, split)
     _need_same_categories(run, manifest, dataset)
     if not allow_trained:
         need_apart(run, dataset)
-    _need_faces(faces, dataset.subset(split), attention=attention)
+    _need_same_kind(run, manifest, task)
+    _need_faces(faces, task, attention=attention)
     inputs = {"run": manifest.key, "dataset": dataset.fingerprint}
     inputs |= {} if faces is None else {"faces": faces.manifest.key}
     settings = {"split": split, "eval_arm": dataset.arm, "keep_scores": keep_scores, "attention": attention}
-    key = make_key(KIND, inputs, settings)
+    settings |= task_settings(task)
+    kind = _KINDS[task.kind]
+    key = make_key(kind, inputs, settings)
     if is_done(out, key):
         return out
     runtime = replace(choose_runtime(device), bf16=False)
     with locked(out):
-        if not prepare_output(out, KIND, key, overwrite=work.overwrite):
+        if not prepare_output(out, kind, key, overwrite=work.overwrite):
             images = _images(run, manifest, dataset, cache=(cache, budget), work=work)
-            scorer = _scorer(run, manifest, runtime)
-            shape = len(images.table), len(dataset.categories)
-            kept = _ScoreFile(out / SCORES, shape) if keep_scores else None
-            view = _view(faces, scorer, attention=attention)
-            write_table(out / PREDICTIONS, _predict(scorer, images, kept, view, work=work))
+            model = _model(run, manifest, runtime, task.kind)
+            if task.kind == "categories":
+                scorer = _scorer(run, manifest, model, runtime)
+                shape = len(images.table), len(dataset.categories)
+                kept = ScoreFile(out / SCORES, shape) if keep_scores else None
+                view = _view(faces, scorer, attention=attention)
+                write_table(out / PREDICTIONS, _predict(scorer, images, kept, view, work=work))
+            else:
+                _write_task(out, (run, manifest, model, runtime), images, task, work=work)
             counts = {"n_images": len(images.table), "n_failed": len(images.failed)}
-            facts = {**_facts(manifest, dataset, split), **counts, "device": runtime.device}
-            finish(out, Manifest(KIND, key, inputs, settings, counts, facts, versions()))
+            facts = {**_facts(manifest, task, split), **counts, "device": runtime.device}
+            finish(out, Manifest(kind, key, inputs, settings, counts, facts, versions()))
     return out
 
 
@@ -140,17 +163,44 @@ def top_of(scores: Scores) -> tuple[NDArray[np.int64], Scores]:
     return best, np.take_along_axis(probabilities, best, axis=1)
 
 
-def _scorer(run: Path, manifest: Manifest, runtime: Runtime) -> Scorer:
-    """The trained model of a run, ready to give scores."""
+def _model(run: Path, manifest: Manifest, runtime: Runtime, kind: TaskKind) -> nn.Module:
+    """The trained model of a run, on its device."""
     from sfumato.learn.catalogue import build_model
     from sfumato.learn.checkpoint import read_weights
     from sfumato.learn.device import place
-    from sfumato.learn.scoring import Scorer
 
     facts, given = manifest.facts, _preprocessing(manifest)
-    model = build_model(facts["model"], len(facts["categories"]), image_size=given.image_size)
+    n_categories, size = len(facts["categories"]), given.image_size
+    model = build_model(facts["model"], n_categories, image_size=size)
+    if kind == "objects":
+        from sfumato.learn.detection.network import build_detector
+
+        trained = bool(facts["start"])
+        model = build_detector(model, n_categories, image_size=size, trained=trained)
     read_weights(run / WEIGHTS, model)
-    return Scorer(place(model, runtime), given, runtime, name=str(run))
+    return place(model, runtime)
+
+
+def _scorer(run: Path, manifest: Manifest, model: nn.Module, runtime: Runtime) -> Scorer:
+    from sfumato.learn.scoring import Scorer
+
+    return Scorer(model, _preprocessing(manifest), runtime, name=str(run))
+
+
+def _write_task(
+    out: Path, of: tuple[Path, Manifest, nn.Module, Runtime], images: Images, task: TaskData, *, work: Work
+) -> None:
+    """Write predictions of attributes or objects."""
+    from sfumato.learn.device import Normalise
+    from sfumato.learn.evaluate_tasks import Detector, write_attributes, write_objects
+
+    run, manifest, model, runtime = of
+    if task.kind == "attributes":
+        write_attributes(out, _scorer(run, manifest, model, runtime), images, task, work=work)
+        return
+    given = _preprocessing(manifest)
+    detector = Detector(model, Normalise(given, runtime), given.image_size, runtime, name=str(run))
+    write_objects(out, detector, images, task, work=work)
 
 
 def _view(faces: FaceTable | None, scorer: Scorer, *, attention: bool) -> FaceColumns | None:
@@ -160,7 +210,7 @@ def _view(faces: FaceTable | None, scorer: Scorer, *, attention: bool) -> FaceCo
 
 
 def _predict(
-    scorer: Scorer, images: Images, kept: _ScoreFile | None, view: FaceColumns | None, *, work: Work
+    scorer: Scorer, images: Images, kept: ScoreFile | None, view: FaceColumns | None, *, work: Work
 ) -> pa.Table:
     """The table of predictions, a row for every sample; scores go to a file as they come."""
     from sfumato.learn.scoring import centre_batches
@@ -196,23 +246,6 @@ def _table(images: Images, columns: dict[str, list[Any]], where: NDArray[np.int6
     return pa.table([table[name] for name in schema.names], schema=schema)
 
 
-class _ScoreFile:
-    """A float16 array on disk that appears under its name when it is whole."""
-
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
-        self.path, self.temporary = path, path.with_suffix(".tmp.npy")
-        self.scores = np.lib.format.open_memmap(self.temporary, mode="w+", dtype=np.float16, shape=shape)
-        self.scores[:] = np.nan
-
-    def put(self, rows: NDArray[np.int64], scores: Scores) -> None:
-        limit = float(np.finfo(np.float16).max)
-        self.scores[rows] = np.clip(scores, -limit, limit).astype(np.float16)
-
-    def close(self) -> None:
-        self.scores.flush()
-        self.temporary.replace(self.path)
-
-
 def _images(
     run: Path, manifest: Manifest, dataset: Dataset, *, cache: tuple[Path | None, int], work: Work
 ) -> Images:
@@ -235,7 +268,16 @@ def _preprocessing(manifest: Manifest) -> Preprocessing:
     return Preprocessing(facts["image_size"], mean, std, facts["resize_ratio"])
 
 
-def _need_faces(faces: FaceTable | None, split: Dataset, *, attention: bool) -> None:
+def _need_same_kind(run: Path, manifest: Manifest, task: TaskData) -> None:
+    trained = manifest.facts.get("task", {}).get("kind", "categories")
+    if trained != task.kind:
+        raise UsageError(f"{run} learned {trained}, this task is of {task.kind}; evaluate it on its own task")
+
+
+def _need_faces(faces: FaceTable | None, task: TaskData, *, attention: bool) -> None:
+    if task.kind != "categories" and (attention or faces is not None):
+        raise UsageError(f"faces and attention are measured on categories, not on {task.kind}")
+    split = task.dataset.subset(task.dataset.evaluation_split)
     if faces is None:
         if attention:
             raise UsageError(
@@ -259,13 +301,13 @@ def _need_same_categories(run: Path, manifest: Manifest, dataset: Dataset) -> No
         )
 
 
-def _facts(manifest: Manifest, dataset: Dataset, split: str) -> dict[str, Any]:
-    trained = manifest.facts
+def _facts(manifest: Manifest, task: TaskData, split: str) -> dict[str, Any]:
+    trained, dataset = manifest.facts, task.dataset
     return {
         "model": trained["model"],
         "seed": trained["seed"],
         "train_arm": trained["arm"],
-        "eval_arm": dataset.arm,
+        "eval_arm": trained["arm"] if task.name else dataset.arm,
         "recipe": trained["recipe"],
         "split": split,
         "categories": list(dataset.categories),
@@ -274,4 +316,16 @@ def _facts(manifest: Manifest, dataset: Dataset, split: str) -> dict[str, Any]:
         "images": trained.get("images"),
         "precision": trained.get("precision"),
         "processes": trained.get("processes"),
+        **_task_facts(trained),
     }
+
+
+def _task_facts(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a downstream task, and of the weights that its model started from."""
+    if "task" not in trained:
+        return {}
+    protocol = "linear" if trained.get("freeze") else "finetune"
+    return {"task": {**trained["task"], "protocol": protocol}, "start_seed": trained["start"].get("seed")}
+
+
+_KINDS = {"categories": KIND, "attributes": ATTRIBUTES_KIND, "objects": OBJECTS_KIND}

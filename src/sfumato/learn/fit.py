@@ -18,10 +18,11 @@ from sfumato.learn.chance import order, torch_seed
 from sfumato.learn.index import Images
 from sfumato.learn.inputs import ahead, loading_for
 from sfumato.learn.memory import enough_memory, kept_memory
+from sfumato.learn.objective import Objective, Targets, Views
 from sfumato.learn.schedules import learning_rate, training_size
 from sfumato.learn.steps import Steps, follow
 from sfumato.learn.training import Place, Training
-from sfumato.learn.views import one_thread_each, training_windows
+from sfumato.learn.views import one_thread_each
 
 Row = dict[str, Any]
 
@@ -48,6 +49,7 @@ _MASK = (1 << 63) - 1
 def fit(
     training: Training,
     images: Images,
+    objective: Objective,
     *,
     on_batch: Callable[[int], None] | None = None,
     pause: Callable[[], bool] | None = None,
@@ -63,12 +65,14 @@ def fit(
     Args:
         training: changed in place.
         images: the training split.
+        objective: what is learned of it.
         on_batch: called after each batch with the number of images done in all epochs.
         pause: asked before each step whether to pause after it; the answer of any process counts for all.
             On a GPU one more step may be taken first.
 
     Yields:
-        epoch (from 1), train_loss (mean over images), train_accuracy (on the views trained on), learning_rate
+        epoch (from 1), train_loss (mean over images), train_accuracy (on the views trained on; None
+        where the objective counts none), learning_rate
         (of the last step), image_size (of the views), parts (that a batch is worked through in), n_images,
         seconds, images_per_second, waiting_share (of the time that the model waited for images).
 
@@ -78,7 +82,9 @@ def fit(
             the number of processes.
     """
     while training.place.epoch < training.config.recipe.epochs:
-        stretch = _Stretch(training, images, on_batch or _ignore, pause or _never)
+        stretch = _Stretch(
+            training, _EpochPlan(training, images, objective), on_batch or _ignore, pause or _never
+        )
         runtime = training.runtime
         with one_thread_each(), kept_memory(), runtime.own_chance(), runtime.arithmetic():
             row = stretch.run()
@@ -94,10 +100,11 @@ def _never() -> bool:
 
 
 class _EpochPlan:
-    """The batches of one epoch, made on demand: rows, windows, pixels."""
+    """The batches of one epoch, made on demand: rows, windows, pixels, and what the model is told."""
 
-    def __init__(self, training: Training, images: Images) -> None:
+    def __init__(self, training: Training, images: Images, objective: Objective) -> None:
         recipe, given = training.config.recipe, training.preprocessing
+        self.objective = objective
         self.images, self.seed, self.epoch = images, training.config.seed, training.place.epoch
         self.recipe = replace(recipe, image_size=given.image_size, resize_ratio=given.resize_ratio)
         self.size = training_size(recipe, given.image_size, epoch=self.epoch)
@@ -109,16 +116,17 @@ class _EpochPlan:
         """This process's share of a batch."""
         return np.array_split(self.batches[number], self.world.size)[self.world.rank]
 
-    def pixels(self, number: int) -> NDArray[np.uint8]:
-        """The views of this process's share."""
+    def views(self, number: int) -> tuple[NDArray[np.uint8], Targets]:
+        """Pixels of this process's share, and what the model is told of them."""
         rows, images = self.rows(number), self.images
-        windows, mirrored = training_windows(
+        windows, mirrored = self.objective.windows(
             images.shapes[rows], self.recipe, images.keys[rows], seed=self.seed, epoch=self.epoch
         )
         with enough_memory(len(rows)):
-            return images.batch(
+            pixels = images.batch(
                 rows, windows, size=self.size, mirrored=mirrored, threads=self.loading.threads
             )
+        return pixels, self.objective.targets(Views(rows, windows, mirrored, self.size))
 
 
 def split_evenly(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
@@ -138,14 +146,12 @@ class _Stretch:
     def __init__(
         self,
         training: Training,
-        images: Images,
+        plan: _EpochPlan,
         on_batch: Callable[[int], None],
         pause: Callable[[], bool],
     ) -> None:
-        self.training, self.on_batch, self.pause = training, on_batch, pause
-        self.plan = _EpochPlan(training, images)
-        self.steps = Steps(training)
-        self.labels = torch.from_numpy(images.labels)
+        self.training, self.plan, self.on_batch, self.pause = training, plan, on_batch, pause
+        self.steps = Steps(training, plan.objective)
         self.n_batches = len(self.plan.batches)
         self.unread: deque[torch.Tensor] = deque()
 
@@ -154,8 +160,8 @@ class _Stretch:
         place, begun = self.training.place, time.perf_counter()
         _need_batches(self.plan)
         self._begin()
-        for number, pixels in self._pixels():
-            self.unread.append(self._step(number, pixels))
+        for number, (pixels, targets) in self._views():
+            self.unread.append(self._step(number, pixels, targets))
             if self._read(self.training.runtime.unread) and number + 1 < self.n_batches:
                 break
         self._read(0)
@@ -169,28 +175,28 @@ class _Stretch:
     def _begin(self) -> None:
         """Chance as it was at the pause, or as it is at the start of an epoch; each process has its own."""
         training, rank = self.training, self.training.world.rank
-        training.model.train()
+        training.set_mode()
         torch.manual_seed((torch_seed(self.plan.seed, self.plan.epoch) + rank) & _MASK)
         if rank < len(training.chance):
             training.runtime.set_chance(training.chance[rank])
 
-    def _pixels(self) -> Iterator[tuple[int, torch.Tensor]]:
+    def _views(self) -> Iterator[tuple[int, tuple[torch.Tensor, Targets]]]:
         place, stage = self.training.place, self.steps.normalise.stage
-        made = ahead(
-            lambda number: stage(self.plan.pixels(number)),
-            self.n_batches,
-            first=place.batch,
-            loading=self.plan.loading,
-        )
-        for number, (pixels, waited) in enumerate(made, start=place.batch):
-            place.waited += waited
-            yield number, pixels
 
-    def _step(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
+        def make(number: int) -> tuple[torch.Tensor, Targets]:
+            pixels, targets = self.plan.views(number)
+            return stage(pixels), targets
+
+        made = ahead(make, self.n_batches, first=place.batch, loading=self.plan.loading)
+        for number, (views, waited) in enumerate(made, start=place.batch):
+            place.waited += waited
+            yield number, views
+
+    def _step(self, number: int, pixels: torch.Tensor, targets: Targets) -> torch.Tensor:
         step = self.plan.epoch * self.n_batches + number
         figures = self.steps.take(
             pixels,
-            self.labels[torch.from_numpy(self.plan.rows(number))],
+            targets,
             rate=self._rate(number),
             n_batch=len(self.plan.batches[number]),
             pause=self.pause(),
@@ -211,10 +217,10 @@ class _Stretch:
         while len(self.unread) > left:
             loss, right, asked = self.unread.popleft().tolist()
             pause |= asked > 0
-            self._note(loss, int(right))
+            self._note(loss, right)
         return pause
 
-    def _note(self, loss: float, right: int) -> None:
+    def _note(self, loss: float, right: float) -> None:
         place = self.training.place
         rows = self.plan.batches[place.batch]
         if not math.isfinite(loss):
@@ -230,7 +236,7 @@ class _Stretch:
         return {
             "epoch": place.epoch + 1,
             "train_loss": place.loss_sum / place.n_images,
-            "train_accuracy": place.n_right / place.n_images,
+            "train_accuracy": place.n_right / place.n_images if self.plan.objective.counts_right else None,
             "learning_rate": self._rate(self.n_batches - 1),
             "image_size": self.plan.size,
             "parts": self.training.parts,

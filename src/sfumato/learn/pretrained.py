@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import TrainingError, UsageError
 from sfumato.learn.architectures import TimmModel, TorchvisionModel, for_size
-from sfumato.learn.catalogue import build_model, find_model
+from sfumato.learn.catalogue import find_model, head_of
 from sfumato.learn.operators import import_torch, import_torchvision
 from sfumato.learn.run import KIND, WEIGHTS
 from sfumato.records import file_sha256, read_manifest
@@ -160,16 +160,8 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _replaced(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], target: _Target) -> list[str]:
-    """Names of the head's parameters that the weights have for another number of categories, or not at all.
-
-    The head is found by building the model for one category more: what changes its shape belongs to it.
-    """
-    import torch
-
-    with torch.random.fork_rng():  # so that a start changes none of the run's own random numbers
-        other = build_model(target.model_name, target.n_categories + 1, image_size=target.image_size)
-    shapes = {name: tensor.shape for name, tensor in other.state_dict().items()}
-    head = [name for name, tensor in own.items() if shapes.get(name) != tensor.shape]
+    """Names of the head's parameters that the weights have for another number of categories, or lack."""
+    head = head_of(own, target.model_name, target.n_categories, image_size=target.image_size)
     return [name for name in head if name not in tensors or _other_number(own[name], tensors[name])]
 
 
@@ -181,7 +173,9 @@ def _read_run(target: _Target) -> _Start:
     run = Path(target.weights)
     facts = read_manifest(run, kind=KIND).facts
     tensors = _read_safetensors(run / WEIGHTS)
-    return _Start(tensors, f"{run} ({facts['model']})", {"model": facts["model"], "arm": facts["arm"]})
+    return _Start(
+        tensors, f"{run} ({facts['model']})", {name: facts[name] for name in ("model", "arm", "seed")}
+    )
 
 
 def _read_file(target: _Target) -> _Start:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.data import Dataset
+from sfumato.data.tasks import TaskData
 from sfumato.engines import Work
-from sfumato.errors import DatasetError, ManifestError, TrainingError
+from sfumato.errors import ManifestError, TrainingError
 from sfumato.learn.config import RunConfig as RunConfig
 from sfumato.learn.config import config_from
 from sfumato.learn.index import Images
@@ -22,6 +23,7 @@ from sfumato.learn.leftovers import CHECKPOINT, CONFIG, clear_useless, is_finish
 from sfumato.learn.leftovers import WEIGHTS as WEIGHTS
 from sfumato.learn.operators import import_torch, import_torchvision
 from sfumato.learn.overlap import note_trained
+from sfumato.learn.subject import as_task, check_task, need_examples, task_settings
 from sfumato.progress import is_alone, silent
 from sfumato.records import (
     Manifest,
@@ -48,7 +50,7 @@ Row = dict[str, Any]
 
 
 def train(  # noqa: PLR0913 -- the options of a command; the last two change no key
-    dataset: Dataset,
+    data: Dataset | TaskData,
     config: RunConfig,
     out: Path,
     *,
@@ -56,14 +58,14 @@ def train(  # noqa: PLR0913 -- the options of a command; the last two change no 
     budget: int = DEFAULT_BUDGET,
     work: Work = Work(),
 ) -> Path:
-    """Train one model on the "train" split of a data set.
+    """Train one model on the "train" split of a data set, or of a downstream task.
 
     A finished run with the same settings is left as it is, an unfinished one goes on from its last
     checkpoint. Processes that `torchrun` started train one model together: all call this with the same
     arguments, on a folder that all of them see.
 
     Args:
-        dataset: original or variant.
+        data: original or variant; or a task, which may be more than one category an image.
         config: what is trained how.
         out: the run's folder.
         cache: folder for decoded images, shared by runs; default ".cache" beside the run's folder.
@@ -77,7 +79,7 @@ def train(  # noqa: PLR0913 -- the options of a command; the last two change no 
     Raises:
         MissingExtra: torch is not installed.
         DatasetError: fewer than two categories, no split to train or evaluate on, an unlabelled image, or a
-            category without a readable image to train on.
+            category without a readable image to train on; a task without an object or attribute to learn.
         UnknownName, UsageError: model, device, precision, or pretrained weights; or the run was begun another
             way (packed or streamed, number format, number of processes).
         OutputExists: `out` was made from something else.
@@ -88,13 +90,14 @@ def train(  # noqa: PLR0913 -- the options of a command; the last two change no 
             `work.overwrite` is not set.
     """
     import_torch()
-    check_labels(dataset, "train")
-    settings = config.settings(dataset.arm)
+    task = as_task(data)
+    check_task(task, "train")
+    dataset, settings = task.dataset, config.settings(task.dataset.arm) | task_settings(task)
     key = make_key(KIND, {"dataset": dataset.fingerprint}, settings)
     world = _meet(config)
     if world.share(partial(is_finished, out, key, overwrite=work.overwrite)):
         return out
-    training = _start(dataset, config)
+    training = _start(task, config)
     if not world.main:
         work = replace(work, progress=silent)
     with ExitStack() as held:
@@ -106,7 +109,7 @@ def train(  # noqa: PLR0913 -- the options of a command; the last two change no 
             return prepare_output(out, KIND, key, overwrite=work.overwrite)
 
         if not world.share(claim):
-            run = _Run(training, dataset, out, (cache or out.parent / ".cache", budget), work)
+            run = _Run(training, task, out, (cache or out.parent / ".cache", budget), work)
             counts, facts = run.train()
             inputs = {"dataset": dataset.fingerprint}
             manifest = Manifest(KIND, key, inputs, settings, counts, facts, versions())
@@ -149,28 +152,6 @@ def read_rows(run: Path) -> list[Row]:
         raise ManifestError(f"{path}: cannot be read ({error}); train the run anew") from error
 
 
-def check_labels(dataset: Dataset, split: str) -> None:
-    """Check that a split can be learned from or scored.
-
-    Raises:
-        DatasetError: fewer than two categories, no such pair of splits, or an image without a label or with
-            one beyond the categories.
-    """
-    dataset.need_categories()
-    samples = dataset.subset(split).samples
-    if not samples:
-        _ = dataset.evaluation_split  # says which splits are missing
-        raise DatasetError(f"{dataset.root}: no image in the split '{split}'")
-    for sample in samples:
-        if sample.label < 0:
-            raise DatasetError(f"{dataset.root}: '{sample.image_id}' has no label; put it into a category")
-        if sample.label >= len(dataset.categories):
-            raise DatasetError(
-                f"{dataset.root}: '{sample.image_id}' has label {sample.label}, but there are "
-                f"{len(dataset.categories)} categories, the first with label 0; correct its table"
-            )
-
-
 def _meet(config: RunConfig) -> World:
     """The processes that train together; one alone needs no device yet to find a finished run."""
     from sfumato.learn.device import choose_runtime
@@ -179,12 +160,12 @@ def _meet(config: RunConfig) -> World:
     return World() if is_alone() else join_world(choose_runtime(config.device).device)
 
 
-def _start(dataset: Dataset, config: RunConfig) -> Training:
+def _start(task: TaskData, config: RunConfig) -> Training:
     from sfumato.learn.device import choose_runtime
     from sfumato.learn.training import start
 
     runtime = choose_runtime(config.device, config.precision, compiled=config.compile)
-    return start(config, len(dataset.categories), runtime=runtime)
+    return start(config, len(task.dataset.categories), runtime=runtime, kind=task.kind)
 
 
 def _close(out: Path, manifest: Manifest) -> None:
@@ -196,9 +177,10 @@ class _Run:
     """A run on its way: what is trained on what, and where it is written."""
 
     def __init__(
-        self, training: Training, dataset: Dataset, out: Path, cache: tuple[Path, int], work: Work
+        self, training: Training, task: TaskData, out: Path, cache: tuple[Path, int], work: Work
     ) -> None:
-        self.training, self.config, self.dataset = training, training.config, dataset
+        self.training, self.config, self.dataset = training, training.config, task.dataset
+        self.task = task
         self.out, self.work = out, work
         self.cache, self.budget = cache
         self.rows: list[Row] = []
@@ -211,14 +193,15 @@ class _Run:
 
         self._resume()
         images = self._images_together("train")
-        _need_examples(self.dataset, images)
+        need_examples(self.task, images)
         facts = {**self._facts(), "images": images.way}
         self.training.world.share(partial(need_same_way, self.out, facts))
         if self.training.world.main:
             write_json(self.out / CONFIG, {**facts, "recipe": self.config.recipe.settings()})
         self._epochs(images)
         need_finite(self.training)
-        self.training.world.share(partial(need_finite_scores, self.training, images))
+        if self.task.kind != "objects":  # a detector gives boxes, which are looked at when it is evaluated
+            self.training.world.share(partial(need_finite_scores, self.training, images))
         if self.training.world.main:
             self._write_rows()
             note_trained(self.out, self.dataset)
@@ -257,6 +240,7 @@ class _Run:
         """Train, leaving a checkpoint and the rows so far after each epoch, and a checkpoint now and then."""
         from sfumato.learn.checkpoint import write_checkpoint
         from sfumato.learn.fit import Diverged, fit
+        from sfumato.learn.objective import objective_of
         from sfumato.learn.training import need_finite
 
         validate = self._validation()
@@ -264,7 +248,8 @@ class _Run:
         report = self._report(self.config.recipe.epochs * len(images))
         report(self.training.place.epoch * len(images) + self.training.place.n_images)
         try:
-            for row in fit(self.training, images, on_batch=report, pause=due):
+            objective = objective_of(self.task, images, self.config.recipe)
+            for row in fit(self.training, images, objective, on_batch=report, pause=due):
                 need_finite(self.training)
                 if row is not None:
                     self.rows.append({**row, **validate(row["epoch"])})
@@ -315,7 +300,7 @@ class _Run:
         return {
             "model": self.config.model,
             "seed": self.config.seed,
-            "arm": self.dataset.arm,
+            "arm": self.config.arm or self.dataset.arm,
             "recipe": self.config.recipe.describe(),
             "categories": list(self.dataset.categories),
             "image_size": given.image_size,
@@ -331,6 +316,8 @@ class _Run:
             "compiled": training.runtime.compiled,
             "processes": training.world.size,
             "parts": training.parts,
+            **task_settings(self.task),
+            **({"freeze": True} if self.config.freeze else {}),
         }
 
 
@@ -350,13 +337,3 @@ class _Due:
 
     def __call__(self) -> bool:
         return time.monotonic() - self.since >= self.seconds
-
-
-def _need_examples(dataset: Dataset, images: Images) -> None:
-    present = set(images.labels.tolist())
-    empty = [name for label, name in enumerate(dataset.categories) if label not in present]
-    if empty:
-        raise DatasetError(
-            f"{dataset.root}: no readable image to train on in {len(empty)} categor"
-            f"{'y' if len(empty) == 1 else 'ies'} ({', '.join(empty[:5])}); add images or remove the folder"
-        )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.data import Dataset
+from sfumato.data.tasks import TaskData
 from sfumato.engines import Work
 from sfumato.errors import BusyError, SfumatoError, TrainingError, UsageError
 from sfumato.faces import read_faces
@@ -29,6 +30,7 @@ from sfumato.learn.plan import (
 )
 from sfumato.learn.recipes import find_recipe
 from sfumato.learn.run import check_training, train
+from sfumato.learn.subject import as_task
 from sfumato.learn.timing import Timing, images_done, in_words, read_timing, remaining_seconds
 from sfumato.obfuscate import check_apart
 from sfumato.progress import is_alone, is_main_process, labelled
@@ -42,18 +44,24 @@ class Runs:
     """What is to be trained and evaluated.
 
     Attributes:
-        datasets: by arm.
+        datasets: by arm; a data set, or a downstream task.
         cells: the runs, in the order in which they are made.
         config: of every run; model, seed and "{model}" in its weights are each cell's.
+        own: of runs that have one of their own.
         budget: bytes that the decoded images of an arm may take on disk.
         evaluation: options of `evaluate`: keep_scores, faces, attention.
     """
 
-    datasets: Mapping[str, Dataset]
+    datasets: Mapping[str, Dataset | TaskData]
     cells: Sequence[Cell]
     config: RunConfig
     budget: int = DEFAULT_BUDGET
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[Cell, RunConfig] = field(default_factory=dict)
+
+    def config_of(self, cell: Cell) -> RunConfig:
+        """How a run is trained."""
+        return self.own.get(cell) or replace(_of_model(self.config, cell.model), seed=cell.seed)
 
 
 @dataclass(frozen=True)
@@ -240,11 +248,13 @@ class _Clock:
 
     def __init__(self, runs: Runs, folder: Path) -> None:
         self.cells, self.folder = runs.cells, folder
-        trained = {arm: len(dataset.subset("train")) for arm, dataset in runs.datasets.items()}
+        datasets = {arm: as_task(data).dataset for arm, data in runs.datasets.items()}
+        trained = {arm: len(dataset.subset("train")) for arm, dataset in datasets.items()}
         # To evaluate is to go forward only, about a third of the work of going there and back.
-        evaluated = {arm: (len(each) - trained[arm]) // 3 for arm, each in runs.datasets.items()}
+        evaluated = {arm: (len(each) - trained[arm]) // 3 for arm, each in datasets.items()}
         self.n_images = {
-            cell: runs.config.recipe.epochs * trained[cell.arm] + sum(evaluated[arm] for arm in cell.on)
+            cell: runs.config_of(cell).recipe.epochs * trained[cell.arm]
+            + sum(evaluated[arm] for arm in cell.on)
             for cell in runs.cells
         }
         self.timings: dict[Cell, Timing] = {}
@@ -270,8 +280,7 @@ class _Clock:
 
 def _run_cell(runs: Runs, cell: Cell, run: Path, means: tuple[Path | None, Work], outcome: Outcome) -> None:
     cache, work = means
-    config = replace(_of_model(runs.config, cell.model), seed=cell.seed)
-
+    config = runs.config_of(cell)
     place: dict[str, Any] = {"cache": cache, "budget": runs.budget, "work": work}
     trained = partial(train, runs.datasets[cell.arm], config, run, **place)
     if _attempt(trained, cell, _TRAINING, outcome) is None:

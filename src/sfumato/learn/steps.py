@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 
 import torch
-from torch.nn import functional
 
 from sfumato.errors import TrainingError
 from sfumato.learn.device import Normalise
 from sfumato.learn.memory import is_out_of_memory
+from sfumato.learn.objective import Objective, Targets, on_device
 from sfumato.learn.training import Training
 
 _STATISTICS = ("running_mean", "running_var")
@@ -26,18 +26,18 @@ _FEWEST = 2
 class Steps:
     """Takes steps of one run."""
 
-    def __init__(self, training: Training) -> None:
-        self.training = training
+    def __init__(self, training: Training, objective: Objective) -> None:
+        self.training, self.objective = training, objective
         self.normalise = Normalise(training.preprocessing, training.runtime)
 
     def take(
-        self, pixels: torch.Tensor, labels: torch.Tensor, *, rate: float, n_batch: int, pause: bool
+        self, pixels: torch.Tensor, targets: Targets, *, rate: float, n_batch: int, pause: bool
     ) -> torch.Tensor:
         """Take a step; the result is on the device, so that nobody need wait for it.
 
         Args:
             pixels: this process's images of the batch, (n, size, size, 3) uint8, staged.
-            labels: theirs, (n,).
+            targets: what the model is told of them.
             rate: learning rate.
             n_batch: images of the batch in all processes.
             pause: passed through: the third number is above 0 where any process asks for a pause.
@@ -51,11 +51,9 @@ class Steps:
         training = self.training
         for group in training.optimizer.param_groups:
             group["lr"] = rate
-        on_device = (
-            pixels.to(training.runtime.device, non_blocking=True),
-            labels.to(training.runtime.device, non_blocking=True),
-        )
-        loss, right = self._gradients(*on_device, n_batch=n_batch)
+        device = training.runtime.device
+        pixels = pixels.to(device, non_blocking=True)
+        loss, right = self._gradients(pixels, on_device(targets, device), n_batch=n_batch)
         figures = torch.stack([loss, right.float(), torch.full_like(loss, float(pause))])
         if training.world.size > 1:
             _add_up(training, figures)
@@ -63,13 +61,13 @@ class Steps:
         return figures
 
     def _gradients(
-        self, pixels: torch.Tensor, labels: torch.Tensor, *, n_batch: int
+        self, pixels: torch.Tensor, targets: Targets, *, n_batch: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of this process's images; where memory runs out, again in twice as many parts."""
         before = _Before(self.training)
         while True:
             try:
-                return self._backward(pixels, labels, n_batch=n_batch)
+                return self._backward(pixels, targets, n_batch=n_batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -78,24 +76,23 @@ class Steps:
             before.restore()
 
     def _backward(
-        self, pixels: torch.Tensor, labels: torch.Tensor, *, n_batch: int
+        self, pixels: torch.Tensor, targets: Targets, *, n_batch: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        training = self.training
+        training, objective = self.training, self.objective
         training.optimizer.zero_grad(set_to_none=True)
-        n_parts = _n_parts(training.parts, len(pixels))
-        losses, rights = [], []
-        for part, target in zip(pixels.tensor_split(n_parts), labels.tensor_split(n_parts), strict=True):
+        losses, rights, done = [], [], 0
+        for part in pixels.tensor_split(_n_parts(training.parts, len(pixels))):
+            target = targets[done : done + len(part)]
+            done += len(part)
             with training.runtime.autocast():
-                scores = training.forward(self.normalise(part))
-            scores = scores.float()
-            smoothing = training.config.recipe.label_smoothing
-            loss = functional.cross_entropy(scores, target, label_smoothing=smoothing)
+                found = objective.call(training.forward, self.normalise(part), target)
+            loss, right = objective.judge(found, target)
             if len(part) != n_batch:
                 loss = loss * (len(part) / n_batch)
             scaled = loss if training.scaler is None else training.scaler.scale(loss)
             scaled.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-            rights.append((scores.argmax(dim=1) == target).sum())
+            rights.append(right)
         return torch.stack(losses).sum(), torch.stack(rights).sum()
 
     def _more_parts(self, n_images: int) -> None:

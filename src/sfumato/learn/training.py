@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfumato.data.tasks import TaskKind
 from sfumato.errors import TrainingError
 from sfumato.learn.architectures import Preprocessing, rate_for
-from sfumato.learn.catalogue import build_model, find_model, need_image_size
+from sfumato.learn.catalogue import build_model, find_model, head_of, need_image_size
 from sfumato.learn.chance import torch_seed
 from sfumato.learn.config import RunConfig
 from sfumato.learn.device import Runtime, place
@@ -31,7 +32,7 @@ class Place:
         epoch: epochs behind it.
         batch: batches of the present epoch behind it.
         loss_sum: of the loss over images.
-        n_right: images that were right.
+        n_right: images that were right, perhaps in parts.
         n_images: images behind it in this epoch.
         waited: seconds that the model waited for images.
         seconds: spent in this epoch.
@@ -40,7 +41,7 @@ class Place:
     epoch: int = 0
     batch: int = 0
     loss_sum: float = 0.0
-    n_right: int = 0
+    n_right: float = 0.0
     n_images: int = 0
     waited: float = 0.0
     seconds: float = 0.0
@@ -65,6 +66,7 @@ class Training:
         parts: parts that a batch is worked through in; grows where memory runs out.
         average: running mean of weights and buffers by name, where the recipe wants one.
         chance: state of torch's generators in each process, in the middle of an epoch.
+        kind: of what is learned.
     """
 
     config: RunConfig
@@ -81,6 +83,11 @@ class Training:
     parts: int = 1
     average: dict[str, torch.Tensor] | None = None
     chance: list[torch.Tensor] = field(default_factory=list)
+    kind: TaskKind = "categories"
+
+    def set_mode(self) -> None:
+        """Modules as in training; where only the head is trained, as in evaluation: features stay."""
+        self.model.train(not (self.config.freeze and self.kind != "objects"))
 
     def result(self) -> nn.Module:
         """The model with the weights to keep: the running mean, where the recipe wants one."""
@@ -104,8 +111,16 @@ def resolve(model_name: str, recipe: Recipe) -> tuple[Preprocessing, float]:
     return given.adapted(image_size=recipe.image_size, resize_ratio=recipe.resize_ratio), rate
 
 
-def start(config: RunConfig, n_categories: int, *, runtime: Runtime) -> Training:
+def start(
+    config: RunConfig, n_categories: int, *, runtime: Runtime, kind: TaskKind = "categories"
+) -> Training:
     """A new run; the first weights depend on model, pretrained weights, number of categories and seed only.
+
+    Args:
+        config: what is trained how.
+        n_categories: or attributes, or classes of objects.
+        runtime: where.
+        kind: of what is learned; for "objects" the model becomes the body of a detector.
 
     Raises:
         UnknownName, MissingExtra: as `find_model`.
@@ -113,9 +128,13 @@ def start(config: RunConfig, n_categories: int, *, runtime: Runtime) -> Training
     """
     recipe = config.recipe
     preprocessing, rate = resolve(config.model, recipe)
-    model, facts = _first_model(config, n_categories, image_size=preprocessing.image_size)
+    model, facts = _first_model(config, n_categories, preprocessing.image_size)
     for size in _sizes(recipe, preprocessing.image_size):
         need_image_size(model, config.model, size)
+    if kind == "objects":
+        model = _as_detector(model, config, n_categories, preprocessing.image_size)
+    elif config.freeze:
+        _freeze(model, config.model, n_categories, preprocessing.image_size)
     world = join_world(runtime.device)
     model = place(model, runtime)
     world.spread([*model.parameters(), *model.buffers()])
@@ -132,6 +151,7 @@ def start(config: RunConfig, n_categories: int, *, runtime: Runtime) -> Training
         scaler=torch.amp.GradScaler(runtime.device) if runtime.fp16 else None,
         parts=recipe.accumulate,
         average=_copy_of(model) if recipe.ema_decay > 0 else None,
+        kind=kind,
     )
 
 
@@ -151,9 +171,38 @@ def need_finite(training: Training) -> None:
         )
 
 
-def _first_model(
-    config: RunConfig, n_categories: int, *, image_size: int
-) -> tuple[nn.Module, dict[str, Any]]:
+def _freeze(model: nn.Module, name: str, n_categories: int, image_size: int) -> None:
+    """Leave only the head to be trained.
+
+    Raises:
+        TrainingError: the model has none that could be told from the rest.
+    """
+    head = set(head_of(model.state_dict(), name, n_categories, image_size=image_size))
+    if not head:
+        raise TrainingError(
+            f"{name}: no head is found that depends on the number of categories; train all of it"
+        )
+    for parameter_name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter_name in head)
+
+
+def _as_detector(model: nn.Module, config: RunConfig, n_classes: int, image_size: int) -> nn.Module:
+    """A detector around a model that was trained, or not; its own first weights depend on the seed."""
+    from sfumato.learn.detection.network import build_detector
+
+    with torch.random.fork_rng():
+        torch.manual_seed(torch_seed(config.seed, -2))
+        detector: nn.Module = build_detector(
+            model,
+            n_classes,
+            image_size=image_size,
+            trained=config.weights is not None,
+            freeze=config.freeze,
+        )
+        return detector
+
+
+def _first_model(config: RunConfig, n_categories: int, image_size: int) -> tuple[nn.Module, dict[str, Any]]:
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(config.seed, -1))
         model = build_model(config.model, n_categories, image_size=image_size)
@@ -188,7 +237,7 @@ def _optimizer(model: nn.Module, recipe: Recipe, rate: float, *, fused: bool) ->
 
 def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters in groups: biases and scales of normalisation, which have one axis, may go undecayed."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if recipe.decay_norms:
         return [{"params": parameters}]
     matrices = [parameter for parameter in parameters if parameter.ndim > 1]

@@ -36,6 +36,16 @@ def centre_windows(shapes: NDArray[np.int64], resize_ratio: float) -> Windows:
     return np.hstack([start, start + side[:, None]])
 
 
+def whole_windows(shapes: NDArray[np.int64], mirrored: NDArray[np.bool_] | None = None) -> Windows:
+    """The smallest square that holds each whole picture, which lies in its upper left corner, (n, 4).
+
+    A mirrored one lies in the upper right, so that it is in the left corner when the square is mirrored.
+    """
+    side = shapes.max(axis=1)
+    left = np.zeros_like(side) if mirrored is None else np.where(mirrored, shapes[:, 1] - side, 0)
+    return np.stack([left, np.zeros_like(side), left + side, side], axis=1)
+
+
 def training_windows(
     shapes: NDArray[np.int64], recipe: Recipe, keys: Keys, *, seed: int, epoch: int
 ) -> tuple[Windows, NDArray[np.bool_]]:

@@ -1,0 +1,120 @@
+"""The command that trains pretrained models on a downstream task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from sfumato.cli.learning import CacheBudget, budget_of, changes_of, say_outcome
+from sfumato.cli.options import (
+    Detector,
+    Device,
+    Json,
+    Overwrite,
+    Quiet,
+    Workers,
+    make_work,
+    remark,
+    verdict_lines,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def transfer(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUNS...", help="Run folders, folders of runs, ARM=WEIGHTS, or scratch."),
+    ],
+    task: Annotated[
+        str, typer.Option(help="cifar10, sun397, celeba, voc, coco, yolo, or a folder of images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of tasks; a study's is STUDY/transfer.")],
+    data: Annotated[Path | None, typer.Option(help="Where the task's images lie.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="finetune trains all weights, linear the head only.")
+    ] = "finetune",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only runs of this model; the model of weights and scratch.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Train each start with this seed; repeat. Its own else.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Training recipe; the task's own by default.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeat."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="Side of the model's input in pixels; the runs' by default.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    partition: Annotated[int, typer.Option(min=1, max=10, help="Of SUN397.")] = 1,
+    wild: Annotated[bool, typer.Option("--wild", help="CelebA's images as found, not aligned.")] = False,
+    years: Annotated[str, typer.Option(help="Of VOC: 2007, or 2007+2012.")] = "2007",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the task into --data first, where that is possible.")
+    ] = False,
+    obfuscate_task: Annotated[
+        bool, typer.Option("--obfuscate-task", help="Hide faces in the task's images too, as each arm does.")
+    ] = False,
+    task_faces: Annotated[
+        Path | None, typer.Option(help="Folder that sfumato detect wrote for the task's images.")
+    ] = None,
+    detector: Detector = "default",
+    margin: Annotated[float, typer.Option(help="Points: a smaller difference is called meaningless.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=100, help="Bootstrap rounds.")] = 2000,
+    cache_budget: CacheBudget = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Only the K-th of N shares of the runs.")
+    ] = None,
+    device: Device = "auto",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Translate the model first, with torch.compile.")
+    ] = False,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train finished runs on a downstream task, and compare what they started from.
+
+    Example: sfumato transfer study/runs scratch --task cifar10 --data cifar --out study/transfer
+    """
+    from sfumato.compare import CompareSettings, judge
+    from sfumato.data.tasks import TaskOptions
+    from sfumato.learn import Part, TrainingOptions
+    from sfumato.learn.starts import Protocol, find_starts, recipe_for
+    from sfumato.transfer import Hiding, TransferOptions, open_task
+    from sfumato.transfer import transfer as run_transfer
+
+    given = {"epochs": epochs, "image_size": image_size}
+    changes = changes_of(change or []) | {name: value for name, value in given.items() if value is not None}
+    chosen = recipe_for(task, cast(Protocol, protocol), recipe).with_overrides(**changes)
+    options = TransferOptions(
+        cast(Protocol, protocol),
+        chosen,
+        None if seed is None else tuple(seed),
+        precision,
+        budget_of(cache_budget),
+        Hiding(task_faces, detector) if obfuscate_task or task_faces else None,
+        CompareSettings(rounds, margin=margin / 100),
+    )
+    work = make_work(workers, overwrite, quiet=quiet)
+    training = TrainingOptions(device, compile_, Part.parse(part) if part else None, work)
+    which = TaskOptions(partition, wild, tuple(years.split("+")), download)
+    starts = find_starts(runs, model or [])
+    found = run_transfer(starts, open_task(task, data, out, which), out, options=options, training=training)
+    extra: dict[str, Any] = {"tables": None}
+    lines: list[str] = []
+    if found.tables is not None:
+        verdict = judge(found.tables)
+        extra = {"tables": str(found.folder / "tables"), "verdict": verdict.headline}
+        lines = [*verdict_lines(verdict), f"tables: {found.folder / 'tables'}"]
+    elif not found.outcome.failures:
+        remark(f"{found.folder}: not every run is there yet; the comparison is made when the last one is")
+    say_outcome(found.folder, found.outcome, {}, extra=(extra, lines), as_json=as_json)
