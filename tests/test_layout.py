@@ -13,11 +13,14 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "sfumato"
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
-GROUND = ("errors", "boxes", "images", "specs", "records", "progress", "toml_files", "predictions")
+GROUND = (
+    "errors", "boxes", "orientation", "images", "specs", "records", "progress", "toml_files", "text_files",
+    "plain_pickle", "predictions",
+)  # fmt: skip
 """Top-level modules that every room may use, and that use no room."""
 ROOMS = ("engines", "data", "faces", "detect", "review", "obfuscate", "learn", "compare", "report")
 """Rooms in the order of the flow: each may use those before it."""
-ROOF = ("testing", "plan", "study", "demo", "cli", "__main__")
+ROOF = ("testing", "plan", "study", "transfer", "demo", "cli", "__main__")
 """Top-level modules that use the rooms."""
 PLACES = (*GROUND, *ROOMS, *ROOF)
 ONLY_IN = {"torch": {"learn"}, "torchvision": {"learn"}, "onnxruntime": {"detect"}, "jinja2": {"report"}}

@@ -1,19 +1,21 @@
 """Predictions: one row an image of the evaluation split, with the facts of the run that made them.
 
-A folder of predictions holds `predictions.parquet`, `manifest.json` (kind "predictions") and, when asked
-for, `scores.npy`. Training writes them, comparison reads them; neither knows the other.
+A folder of predictions holds `predictions.parquet`, `manifest.json` (kind "predictions", or another of
+`KINDS`) and, when asked for, `scores.npy`. Training writes them, comparison reads them; neither knows the
+other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sfumato.errors import ManifestError, TableError
@@ -107,19 +109,24 @@ KINDS = (KIND, ATTRIBUTES_KIND, OBJECTS_KIND)
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """The predictions of one run on one evaluation set.
+class Evaluated:
+    """What one run predicted on one evaluation set, of whatever kind.
 
     Attributes:
-        table: as `PREDICTIONS_SCHEMA`; may have some of `FACE_COLUMNS`.
+        table: one row an image, with `image_id`, `status` and `error`.
         facts: of the manifest: model, seed, train_arm, eval_arm, recipe, split, categories, n_images,
-            n_failed, run (key of the run).
+            n_failed, run (key of the run); of a downstream task also task and start_seed.
         folder: where they lie.
     """
 
     table: pa.Table
     facts: Mapping[str, Any]
     folder: Path
+
+
+@dataclass(frozen=True)
+class Predictions(Evaluated):
+    """Predictions of categories: a table as `PREDICTIONS_SCHEMA`, which may have some of `FACE_COLUMNS`."""
 
     def scores(self) -> NDArray[np.float16]:
         """The model's scores before softmax, (n_images, n_categories), rows as in the table, memory-mapped.
@@ -129,27 +136,82 @@ class Predictions:
         Raises:
             TableError: they were not kept, or the file is damaged.
         """
-        path = self.folder / SCORES
-        if not path.is_file():
-            raise TableError(f"{self.folder}: all scores were not kept; evaluate again with --keep-scores")
-        try:
-            scores = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise TableError(f"{path}: damaged ({error}); evaluate again with --overwrite") from error
-        shape = (len(self.table), len(self.facts["categories"]))
-        if scores.dtype != np.float16 or scores.shape != shape:
-            raise TableError(
-                f"{path}: holds {scores.dtype} of shape {scores.shape}, not float16 of shape {shape}; "
-                "evaluate again with --overwrite"
-            )
-        return np.asarray(scores) if not scores.size else scores
+        return _scores(self)
+
+
+@dataclass(frozen=True)
+class AttributePredictions(Evaluated):
+    """Predictions of attributes, which are the categories of the facts: a table as `ATTRIBUTES_SCHEMA`."""
+
+    def scores(self) -> NDArray[np.float16]:
+        """Scores before the sigmoid, (n_images, n_attributes), rows as in the table, memory-mapped.
+
+        NaN where the image failed.
+
+        Raises:
+            TableError: the file is missing or damaged.
+        """
+        return _scores(self)
+
+
+@dataclass(frozen=True)
+class ObjectPredictions(Evaluated):
+    """Predictions of objects: a table as `OBJECT_IMAGES_SCHEMA`; boxes are read when they are asked for."""
+
+    def detections(self) -> pa.Table:
+        """What the model found, as `DETECTIONS_SCHEMA`.
+
+        Raises:
+            TableError: the table is missing, lacks a column, or is of images or classes that are not there.
+        """
+        return _boxes(self, DETECTIONS, DETECTIONS_SCHEMA)
+
+    def objects(self) -> pa.Table:
+        """What is to be found, as `OBJECTS_SCHEMA`.
+
+        Raises:
+            TableError: as `detections`.
+        """
+        return _boxes(self, OBJECTS, OBJECTS_SCHEMA)
+
+
+def _scores(item: Evaluated) -> NDArray[np.float16]:
+    path = item.folder / SCORES
+    if not path.is_file():
+        raise TableError(f"{item.folder}: all scores were not kept; evaluate again with --keep-scores")
+    try:
+        scores = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise TableError(f"{path}: damaged ({error}); evaluate again with --overwrite") from error
+    shape = (len(item.table), len(item.facts["categories"]))
+    if scores.dtype != np.float16 or scores.shape != shape:
+        raise TableError(
+            f"{path}: holds {scores.dtype} of shape {scores.shape}, not float16 of shape {shape}; "
+            "evaluate again with --overwrite"
+        )
+    return np.asarray(scores) if not scores.size else scores
+
+
+def _boxes(item: Evaluated, name: str, schema: pa.Schema) -> pa.Table:
+    path = item.folder / name
+    table = read_table(path, schema)
+    strange = pc.invert(pc.is_in(table["image_id"], item.table["image_id"].combine_chunks()))
+    if pc.any(strange).as_py():
+        image_id = table["image_id"].filter(strange)[0].as_py()
+        raise TableError(
+            f"{path}: '{image_id}' is none of the images evaluated; evaluate again with --overwrite"
+        )
+    labels = table["label"].to_numpy()
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(item.facts["categories"]):
+        raise TableError(f"{path}: a label is none of the {len(item.facts['categories'])} classes")
+    return table
 
 
 def read_predictions(folder: Path) -> Predictions:
-    """Read a folder of predictions.
+    """Read a folder of predictions of categories.
 
     Raises:
-        ManifestError: the folder is no finished folder of predictions.
+        ManifestError: the folder is no finished folder of such predictions.
         TableError: its table is missing, or lacks a column, or has one of another type.
     """
     manifest = read_manifest(folder, kind=KIND)
@@ -163,13 +225,45 @@ def read_predictions(folder: Path) -> Predictions:
     return Predictions(table, manifest.facts, folder)
 
 
+def read_attribute_predictions(folder: Path) -> AttributePredictions:
+    """Read a folder of predictions of attributes; errors as of `read_predictions`."""
+    manifest = read_manifest(folder, kind=ATTRIBUTES_KIND)
+    table = read_table(folder / PREDICTIONS, ATTRIBUTES_SCHEMA)
+    return AttributePredictions(table, manifest.facts, folder)
+
+
+def read_object_predictions(folder: Path) -> ObjectPredictions:
+    """Read a folder of predictions of objects; errors as of `read_predictions`."""
+    manifest = read_manifest(folder, kind=OBJECTS_KIND)
+    table = read_table(folder / PREDICTIONS, OBJECT_IMAGES_SCHEMA)
+    return ObjectPredictions(table, manifest.facts, folder)
+
+
+_READERS: Mapping[str, Callable[[Path], Evaluated]] = {
+    KIND: read_predictions,
+    ATTRIBUTES_KIND: read_attribute_predictions,
+    OBJECTS_KIND: read_object_predictions,
+}
+
+
+def read_any_predictions(folder: Path) -> Evaluated:
+    """Read a folder of predictions of any of `KINDS`.
+
+    Raises:
+        ManifestError: the folder is no finished folder of predictions.
+        TableError: as `read_predictions`.
+    """
+    read = _READERS.get(read_manifest(folder).kind, read_predictions)  # which says what it is not
+    return read(folder)
+
+
 def find_predictions(root: Path) -> list[Path]:
-    """Every finished folder of predictions at or below a folder, sorted; links are not followed.
+    """Every finished folder of predictions of any kind at or below a folder, sorted; links are not followed.
 
     Raises:
         ManifestError: a manifest below the root is damaged.
     """
-    return [folder for folder in _folders(root) if _kind(folder) == KIND]
+    return [folder for folder in _folders(root) if _kind(folder) in KINDS]
 
 
 def _folders(root: Path) -> list[Path]:

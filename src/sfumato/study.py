@@ -29,13 +29,16 @@ from sfumato.obfuscate import METHODS, check_apart, obfuscate, read_failures
 from sfumato.plan import ORIGINAL, PLAN_FILE, Plan, read_plan, write_plan
 from sfumato.predictions import read_predictions
 from sfumato.records import locked, read_json, read_manifest, write_json
-from sfumato.report import ReportInputs, SelfCheck, write_report
+from sfumato.report import ReportInputs, SelfCheck, find_transfer, write_report
 from sfumato.specs import slug
 
 Check = Callable[[FaceTable, Tables], Sequence[SelfCheck]]
 """What a known truth says about found faces and a comparison."""
 
 CHECKS_FILE = "selfcheck.json"
+
+TRANSFER = "transfer"
+"""Folder of a study for what its models were transferred to."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,14 @@ class StudyOptions:
         work: processes and progress.
         device: "auto", "cpu", "cuda" or "mps".
         show_originals: put pictures with visible faces into the report.
+        transfer: folders with comparisons on downstream tasks for the report, beside the study's own, which
+            lie in its folder `transfer`.
     """
 
     work: Work = field(default_factory=Work)
     device: str = "auto"
     show_originals: bool = False
+    transfer: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -151,10 +157,11 @@ def report(out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
 
     Args:
         out: folder of the study.
-        options: how; `show_originals` decides what pictures are shown.
+        options: how; `show_originals` decides what pictures are shown, `transfer` what else is told.
 
     Raises:
-        UsageError, ManifestError: the folder is no study, or its comparison is not finished.
+        UsageError, ManifestError: the folder is no study, or its comparison is not finished; or a folder of
+            `options.transfer` has no finished comparison on a downstream task.
     """
     options.work.progress("report", 0, 1)
     parts = read_materials(out)
@@ -168,6 +175,7 @@ def report(out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
             settings=_shown(parts.plan, out),
             command=f"sfumato study {PLAN_FILE}",
             selfcheck=read_checks(out),
+            transfer=_transfers(out, options.transfer),
         ),
         out,
         show_originals=options.show_originals,
@@ -175,6 +183,19 @@ def report(out: Path, *, options: StudyOptions = StudyOptions()) -> Study:
     options.work.progress("report", 1, 1)
     n_images = len(parts.dataset) + len(parts.failed)
     return Study(out, page, judge(parts.tables), n_images, parts.failed, len(parts.faces.faces), parts.tables)
+
+
+def _transfers(out: Path, further: Sequence[Path]) -> list[Path]:
+    """Comparisons on downstream tasks: the study's own, then those of other folders."""
+    found = find_transfer(out / TRANSFER)
+    for folder in further:
+        more = find_transfer(folder)
+        if not more:
+            raise UsageError(
+                f"{folder}: no finished comparison on a downstream task in it; make one with sfumato transfer"
+            )
+        found += more
+    return found
 
 
 def read_materials(out: Path) -> Materials:

@@ -95,8 +95,12 @@ def open_task(name: str, data: Path | None, out: Path, options: TaskOptions = Ta
         options: which version.
 
     Raises:
-        UsageError, DatasetError: as `read_task` and `download_task`.
+        UsageError, DatasetError: as `read_task` and `download_task`; `out` lies in the images' folder, or it
+            in `out`.
     """
+    source = data if name in TASKS else Path(name)
+    if source is not None and source.is_dir():
+        check_apart(source, out)
     if options.download:
         if name not in TASKS or data is None:
             raise UsageError(
@@ -133,7 +137,6 @@ def transfer(  # noqa: PLR0913 -- the options of a command
     """
     need_kind(task, options.protocol)
     check_training(training.device)
-    check_apart(task.dataset.root, out)
     cells = transfer_cells(starts, options.seeds)
     recipe = options.recipe or recipe_for(recipe_name or task.name, options.protocol)
     base = RunConfig(

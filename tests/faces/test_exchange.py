@@ -28,8 +28,8 @@ from sfumato.faces.exchange import (
     import_boxes,
     match_images,
 )
-from sfumato.faces.exchange.orientation import to_stored, to_upright
 from sfumato.images import open_upright, read_frame
+from sfumato.orientation import to_stored, to_upright
 from tests.conftest import face_table
 from tests.faces.test_exchange_formats import FOREIGN, TARGETS
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sfumato import text_files
 from sfumato.errors import SpecError, TableError, UnknownName
 from sfumato.faces.exchange import FORMATS, Annotations, BoxFormat, Collector
-from sfumato.faces.exchange import text as text_module
-from sfumato.faces.exchange.text import iterate_objects
 from sfumato.specs import to_spec
+from sfumato.text_files import iterate_objects
 
 # Format, and the name of the file or folder that it is written to.
 TARGETS = [
@@ -521,8 +521,8 @@ json_values = st.recursive(
 def test_a_list_read_in_pieces_is_the_list(
     records: list[dict[str, Any]], indent: int | None, escape: bool, chunk: int
 ) -> None:
-    before = text_module.CHUNK
-    text_module.CHUNK = chunk
+    before = text_files.CHUNK
+    text_files.CHUNK = chunk
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "a.json")
@@ -533,4 +533,4 @@ def test_a_list_read_in_pieces_is_the_list(
             with pytest.raises(TableError, match=r"a\.json: not valid JSON"):
                 list(iterate_objects(path, "a list"))
     finally:
-        text_module.CHUNK = before
+        text_files.CHUNK = before

@@ -88,9 +88,10 @@ def say_study(result: Study, *, as_json: bool) -> None:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """The headline, and for each arm which categories changed."""
+    """The headline, for each arm which categories changed, and what it gained over scratch."""
     named = [f"{finding.name}: {finding.categories_sentence}" for finding in verdict.findings]
-    return [verdict.headline, *named]
+    gained = [gain.sentence for gain in verdict.gains if verdict.findings]  # else they are the headline
+    return [verdict.headline, *named, *gained]
 
 
 def selected_faces(folder: Path, select: Path | None) -> FaceTable:

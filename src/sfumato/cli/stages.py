@@ -237,7 +237,7 @@ def compare(
     from sfumato.compare import CompareSettings, judge, read_groupings
     from sfumato.compare import compare as run_compare
     from sfumato.faces import read_faces
-    from sfumato.predictions import find_predictions, read_predictions
+    from sfumato.predictions import find_predictions, read_any_predictions
 
     settings = CompareSettings(
         rounds, confidence, allow_single_seed=allow_single_seed, margin=margin / 100, sem=sem
@@ -247,7 +247,7 @@ def compare(
     if not folders:
         raise UsageError(f"{runs}: no evaluated run in it; make some with sfumato train and sfumato evaluate")
     tables = run_compare(
-        [read_predictions(folder) for folder in folders],
+        [read_any_predictions(folder) for folder in folders],
         out,
         faces=read_faces(faces) if faces else None,
         groups=groupings,
@@ -279,16 +279,21 @@ def report(
     show_originals: Annotated[
         bool, typer.Option("--show-originals", help="Show visible faces in the report.")
     ] = False,
+    transfer: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that sfumato transfer wrote, beside STUDY/transfer; repeat."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a finished study again.
+    """Write the report of a finished study again, with what is in STUDY/transfer.
 
-    Example: sfumato report my-study --show-originals
+    Example: sfumato report my-study --transfer cifar10
     """
     from sfumato.study import StudyOptions
     from sfumato.study import report as run_report
 
-    say_study(run_report(folder, options=StudyOptions(show_originals=show_originals)), as_json=as_json)
+    options = StudyOptions(show_originals=show_originals, transfer=transfer or ())
+    say_study(run_report(folder, options=options), as_json=as_json)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def read_folder(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Data
         raise UsageError(f"--val-fraction must be at least 0 and below 1, not {val_fraction}")
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder")
-    ids = sorted(_walk(root))
+    ids = sorted(image_ids(root))
     if not ids:
         raise DatasetError(f"{root}: no image found (looked for .jpg, .jpeg, .png, .webp, .bmp, .tif, .gif)")
     samples, categories = _label(root, ids)
@@ -60,7 +60,12 @@ def read_folder(root: Path, *, val_fraction: float = 0.0, seed: int = 0) -> Data
     return Dataset(root, tuple(samples), categories, fingerprint(root, samples))
 
 
-def _walk(root: Path) -> Iterator[str]:
+def image_ids(root: Path) -> Iterator[str]:
+    """Paths of the images below a folder, relative to it; hidden files and folders are passed over.
+
+    Raises:
+        DatasetError: a name is no valid UTF-8.
+    """
     seen: set[Path] = set()
     for folder, names, files in os.walk(root, followlinks=True):
         # A folder that links lead to twice, or back to one above it, is read once.

@@ -86,7 +86,7 @@ class GradCam:
             categories: indices, (n, k) int64.
         """
         tap = _Tap(self.where.call)
-        with _evaluating(self.model), torch.no_grad(), _hooked(self.model, {self.where.module: tap}):
+        with evaluating(self.model), torch.no_grad(), hooked(self.model, {self.where.module: tap}):
             scores = self.model(images)
             # The tap has switched gradients on, so only what follows the feature map was recorded.
             chosen = scores.float().gather(1, categories.to(scores.device)).sum(dim=0)
@@ -136,9 +136,9 @@ def find_feature_map(model: nn.Module, image_size: int, *, name: str = "the mode
     device = next((parameter.device for parameter in probe.parameters()), torch.device("cpu"))
     images = torch.randn(_EXAMPLES, 3, image_size, image_size, generator=dice)
     images = images.to(device).requires_grad_()
-    trace = _Trace(probe, images)
+    trace = Trace(probe, images)
     hooks = {module: trace.hook(module) for module, _ in probe.named_modules() if module}
-    with torch.enable_grad(), _hooked(probe, hooks):
+    with torch.enable_grad(), hooked(probe, hooks):
         scores = probe(images * 1)  # a model may write over its input, which a leaf does not allow
         # Weighted at random: a plain sum is constant where scores are normalised.
         total = (scores.float() * torch.randn(scores.shape, generator=dice).to(device)).sum()
@@ -161,7 +161,7 @@ def _connected(model: nn.Module, dice: torch.Generator) -> nn.Module:
     return probe
 
 
-class _Trace:
+class Trace:
     """What may be feature maps, in the order in which they come out of the modules."""
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
@@ -234,7 +234,7 @@ class _Tap:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, after which every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -246,7 +246,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(model: nn.Module, hooks: dict[str, Any]) -> Iterator[None]:
+def hooked(model: nn.Module, hooks: dict[str, Any]) -> Iterator[None]:
+    """Forward hooks, by name of module."""
     with ExitStack() as stack:
         for name, hook in hooks.items():
             stack.callback(model.get_submodule(name).register_forward_hook(hook).remove)

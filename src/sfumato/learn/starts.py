@@ -132,7 +132,7 @@ def transfer_configs(cells: Mapping[Cell, Start], base: RunConfig) -> dict[Cell,
         cell: replace(
             base,
             model=cell.model,
-            recipe=_recipe(base.recipe, start, sizes[cell.model]),
+            recipe=_sized(base.recipe, sizes[cell.model]),
             seed=cell.seed,
             weights=start.weights,
             arm=cell.arm,
@@ -151,13 +151,10 @@ def need_kind(task: TaskData, protocol: Protocol) -> None:
         raise UsageError(f"{task.title}: unknown protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")
 
 
-def _recipe(recipe: Recipe, start: Start, size: int | None) -> Recipe:
-    if recipe.image_size is None and size is not None:
-        recipe = recipe.with_overrides(image_size=size)
-    if start.arm == SCRATCH and recipe.learning_rate is not None:
-        # A rate that is gentle with trained weights is too small for random ones.
-        recipe = recipe.with_overrides(learning_rate=None)
-    return recipe
+def _sized(recipe: Recipe, size: int | None) -> Recipe:
+    if recipe.image_size is not None or size is None:
+        return recipe
+    return recipe.with_overrides(image_size=size)
 
 
 def _size(model: str, starts: Iterable[Start]) -> int | None:

@@ -23,7 +23,7 @@ from sfumato.data.ilsvrc import ilsvrc_categories
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, TableError, UsageError
 from sfumato.learn.evaluate import rank_of, top_of
-from sfumato.learn.plain_pickle import read_plain_pickle
+from sfumato.plain_pickle import read_plain_pickle
 from sfumato.predictions import KIND, PREDICTIONS, PREDICTIONS_SCHEMA
 from sfumato.records import (
     Manifest,

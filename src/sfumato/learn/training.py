@@ -98,8 +98,13 @@ class Training:
         return model
 
 
-def resolve(model_name: str, recipe: Recipe) -> tuple[Preprocessing, float]:
+def resolve(model_name: str, recipe: Recipe, *, pretrained: bool = False) -> tuple[Preprocessing, float]:
     """What a recipe leaves to the architecture: preprocessing with the image size used, and learning rate.
+
+    Args:
+        model_name: see `find_model`.
+        recipe: of the run.
+        pretrained: whether it starts from trained weights.
 
     Raises:
         UnknownName, MissingExtra: as `find_model`.
@@ -108,6 +113,8 @@ def resolve(model_name: str, recipe: Recipe) -> tuple[Preprocessing, float]:
     given = architecture.preprocessing
     own_rate = rate_for(architecture, recipe.optimizer) * recipe.rate_factor
     rate = own_rate if recipe.learning_rate is None else recipe.learning_rate
+    if pretrained and recipe.pretrained_rate is not None:
+        rate = recipe.pretrained_rate
     return given.adapted(image_size=recipe.image_size, resize_ratio=recipe.resize_ratio), rate
 
 
@@ -127,7 +134,7 @@ def start(
         TrainingError: the model takes no images of the recipe's sizes, or does not fit into memory.
     """
     recipe = config.recipe
-    preprocessing, rate = resolve(config.model, recipe)
+    preprocessing, rate = resolve(config.model, recipe, pretrained=config.weights is not None)
     model, facts = _first_model(config, n_categories, preprocessing.image_size)
     for size in _sizes(recipe, preprocessing.image_size):
         need_image_size(model, config.model, size)

@@ -53,8 +53,9 @@ class TaskData:
     """A downstream task's images and what is known of them.
 
     Attributes:
-        name: "cifar10", "sun397-01" (partition), "celeba", "voc2007", "voc2007+2012", "coco", "yolo", or that
-            of an image folder; goes into names of folders and into keys.
+        name: "cifar10", "sun397-01" (partition; "sun397-half01" where there was no official one), "celeba",
+            "celeba-wild", "voc2007", "voc2007+2012", "coco", "yolo", or that of an image folder; goes into
+            names of folders and into keys.
         title: for people: "CIFAR-10".
         kind: what is predicted.
         dataset: samples in the splits "train" and "test" (or "val"). Its categories are the categories,
@@ -83,7 +84,8 @@ class TaskOptions:
     Attributes:
         partition: of SUN397, 1 to 10.
         wild: CelebA's images as they were found, not the aligned ones.
-        years: of VOC: ("2007",) trains on trainval 2007, ("2007", "2012") on both; evaluated on test 2007.
+        years: of VOC: ("2007",) trains on trainval 2007, ("2007", "2012") on both; evaluated on test 2007. Of
+            COCO: 2014 or 2017, where both are there.
         download: fetch with torchvision's own downloader what is not there, where there is one.
     """
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,17 +181,6 @@ class Collector:
             if name in seen:
                 raise TableError(f"{self._path}: record {row}: {name} has a record already; leave one")
             seen.add(name)
-
-
-@contextmanager
-def in_record(path: Path, where: object) -> Iterator[None]:
-    """Turn what reading one record raises into a TableError that names file and record."""
-    try:
-        yield
-    except KeyError as error:
-        raise TableError(f"{path}: record {where} has no {error}") from error
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise TableError(f"{path}: record {where} is not of this format ({error})") from error
 
 
 def without(record: Mapping[str, Any], *known: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sfumato.errors import TableError
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, rounded, without
-from sfumato.faces.exchange.text import read_json, write_json_text
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, rounded, without
+from sfumato.text_files import in_record, read_json, write_json_text
 
 _PARTS = ("images", "annotations", "categories")
 

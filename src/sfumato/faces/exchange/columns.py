@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sfumato.errors import TableError
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, rounded, without
-from sfumato.faces.exchange.text import iterate_objects, read_text, write_json_text
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, rounded, without
 from sfumato.records import write_atomic, write_table
+from sfumato.text_files import in_record, iterate_objects, read_text, write_json_text
 
 _ENDS = ("x0", "y0", "x1", "y1")
 _COLUMNS = ("image_id", *_ENDS, "score", "kind")

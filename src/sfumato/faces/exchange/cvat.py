@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 from sfumato.errors import TableError
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, rounded, without
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, rounded, without
 from sfumato.records import write_atomic
+from sfumato.text_files import in_record, read_xml
 
 _ENDS = ("xtl", "ytl", "xbr", "ybr")
 _BOX_DEFAULTS = {"source": "manual", "occluded": "0", "z_order": "0"}
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Stops at a document type: entities can make a small file endless, or name files of this machine."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:  # noqa: ARG002
-        raise ValueError("a document type with entities has no place in it")
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Cvat:
         Raises:
             TableError: not this format, a document type, or a shape that is no upright box.
         """
-        root = _parse(path)
+        root = read_xml(path)
         if root.tag != "annotations":
             raise TableError(f"{path}: expected an element 'annotations', found '{root.tag}'")
         if root.find("track") is not None:
@@ -76,16 +70,6 @@ class Cvat:
             _append_attributes(image, "tag", extra.get("tags", []))
         ElementTree.indent(root)
         write_atomic(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
-
-
-def _parse(path: Path) -> ElementTree.Element:
-    parser = ElementTree.XMLParser(target=_NoDoctype())
-    try:
-        return ElementTree.parse(path, parser).getroot()
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise TableError(f"{path}: not valid XML of this format ({error})") from error
 
 
 def _read_image(collector: Collector, image: ElementTree.Element) -> None:

@@ -15,9 +15,9 @@ from sfumato.data import Dataset
 from sfumato.errors import OutputExists, TableError, UsageError
 from sfumato.faces.exchange.annotations import DECIMALS, Annotations
 from sfumato.faces.exchange.catalogue import BoxFormat
-from sfumato.faces.exchange.orientation import Orientation, check_orientation, stored_size, to_stored
 from sfumato.faces.table import FaceTable
 from sfumato.images import Frame, read_frame
+from sfumato.orientation import Orientation, check_orientation, stored_size, to_stored
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from sfumato.engines import Work, clear_parts, map_parts
 from sfumato.errors import ImageError, TableError
 from sfumato.faces.exchange.annotations import Annotations
 from sfumato.faces.exchange.catalogue import BoxFormat
-from sfumato.faces.exchange.orientation import Orientation, check_orientation, stored_size, to_upright
 from sfumato.faces.names import NameIndex
 from sfumato.faces.table import FACES_SCHEMA, FaceTable, read_faces
 from sfumato.images import Frame, read_frame
+from sfumato.orientation import Orientation, check_orientation, stored_size, to_upright
 from sfumato.records import (
     Manifest,
     file_sha256,

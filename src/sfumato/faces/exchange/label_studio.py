@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, rounded, without
-from sfumato.faces.exchange.text import iterate_objects, write_json_text
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, rounded, without
+from sfumato.text_files import in_record, iterate_objects, write_json_text
 
 Part = Literal["annotations", "predictions"]
 _PLACE = ("x", "y", "width", "height", "rotation")

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sfumato.errors import TableError
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, without
-from sfumato.faces.exchange.text import read_json, write_json_text
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, without
+from sfumato.text_files import in_record, read_json, write_json_text
 
 
 @dataclass(frozen=True)

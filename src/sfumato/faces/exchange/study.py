@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, rounded, without
-from sfumato.faces.exchange.text import iterate_objects
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, rounded, without
 from sfumato.records import write_atomic
+from sfumato.text_files import in_record, iterate_objects
 
 _ENDS = ("x0", "y0", "x1", "y1")
 _BOX = (*_ENDS, "score", "kind")

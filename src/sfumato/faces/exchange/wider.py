@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from sfumato.errors import TableError
-from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, in_record, rounded
-from sfumato.faces.exchange.text import read_text
+from sfumato.faces.exchange.annotations import Annotations, Collector, decoded, rounded
 from sfumato.records import write_atomic
+from sfumato.text_files import in_record, read_text
 
 _INVALID = 3
 """Place among the six attributes of a face (blur, expression, illumination, invalid, occlusion, pose)."""

@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from sfumato.errors import TableError
-from sfumato.faces.exchange.annotations import Annotations, Collector, in_record
-from sfumato.faces.exchange.text import read_text
+from sfumato.faces.exchange.annotations import Annotations, Collector
 from sfumato.faces.names import without_suffix
 from sfumato.records import write_atomic
+from sfumato.text_files import in_record, read_text
 
 CLASSES = "classes.txt"
 

@@ -37,6 +37,7 @@ class Recipe:
         epochs: passes over the training images.
         learning_rate: initial ("step") or highest rate; None takes the architecture's for this optimizer
             times `rate_factor`.
+        pretrained_rate: the same for a run that starts from trained weights; None for no difference.
         rate_factor: see there; smaller batches take smaller rates.
         schedule: "step" divides by 10 every `step_epochs`; "cosine" falls along half a cosine; "onecycle"
             rises linearly, then falls linearly. The last two end at 0 and warm up over `warmup` of the steps.
@@ -65,6 +66,7 @@ class Recipe:
     accumulate: int = 1
     epochs: int
     learning_rate: float | None = None
+    pretrained_rate: float | None = None
     rate_factor: float
     schedule: Schedule
     step_epochs: int
@@ -148,6 +150,7 @@ def _limits(recipe: Recipe) -> dict[str, bool]:
         "epochs must be at least 1": recipe.epochs >= 1,
         "step_epochs must be at least 1": recipe.step_epochs >= 1,
         "learning_rate must be above 0": recipe.learning_rate is None or recipe.learning_rate > 0,
+        "pretrained_rate must be above 0": recipe.pretrained_rate is None or recipe.pretrained_rate > 0,
         "rate_factor must be above 0": recipe.rate_factor > 0,
         "warmup must be at least 0 and below 1": 0 <= recipe.warmup < 1,
         "momentum must be at least 0 and below 1": 0 <= recipe.momentum < 1,

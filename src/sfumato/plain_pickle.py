@@ -42,9 +42,9 @@ _BYTES_AS_TEXT = "latin1"
 
 _PUSHED = re.compile(
     r"INT|BININT[12]?|LONG[14]?|FLOAT|BINFLOAT|UNICODE|(?:SHORT_)?BINUNICODE|BINUNICODE8"
-    r"|(?:SHORT_)?BINBYTES|BINBYTES8|BYTEARRAY8"
+    r"|(?:SHORT_)?BINBYTES|BINBYTES8|BYTEARRAY8|(?:SHORT_)?BINSTRING"
 )
-"""Instructions that only push what they carry."""
+"""Instructions that only push what they carry; a string of Python 2 is a text here, in latin1."""
 _IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
 
 _DEEPEST = 100
@@ -83,7 +83,8 @@ def read_plain_pickle(path: Path) -> Any:
     """The value in a pickle of any protocol; nothing that the file holds is run.
 
     Returns:
-        None, bool, int, float, str, bytes, list, tuple, dict with text keys, or numpy array, nested.
+        None, bool, int, float, str, bytes, list, tuple, dict with text keys, or numpy array, nested. What is
+        a string in a pickle of Python 2 is a str, one character a byte (latin1).
 
     Raises:
         TableError: the file holds anything else, or is no whole pickle.
@@ -244,6 +245,8 @@ def _ordered(dtype: np.dtype[Any], state: Any) -> np.dtype[Any]:
 
 def _array(state: Any) -> np.ndarray[Any, Any]:
     _, shape, dtype, fortran, raw = state
+    if isinstance(raw, str):  # of Python 2, whose strings are bytes
+        raw = raw.encode(_BYTES_AS_TEXT)
     return _from_bytes(raw, dtype, shape, "F" if fortran else "C")
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sfumato.errors import TableError
-from sfumato.learn.plain_pickle import read_plain_pickle
+from sfumato.plain_pickle import read_plain_pickle
+from tests.data.task_layouts import python2_pickle
 
 PROTOCOLS = range(6)
 PLAIN = st.recursive(
@@ -69,6 +70,29 @@ def test_scalars_shared_items_and_ordered_dictionaries_are_read(tmp_path: Path, 
     assert found == {"a": 1.5, "b": 7, "s": [["x"], ["x"]], "n": "text", "o": {"k": 1}}
     assert found["s"][0] is found["s"][1]
     assert read(tmp_path, pickletools.optimize(pickle.dumps(value, protocol))) == found
+
+
+def test_what_python_2_wrote_is_what_pickle_reads_as_latin1(tmp_path: Path) -> None:
+    array = np.arange(300, dtype=np.uint8).reshape(3, 100)
+    value = {"data": array, "labels": [6, 300], "names": ["a_s_000004.png", "\xff" * 300]}
+    data = python2_pickle(value)
+    found, expected = read(tmp_path, data), pickle.loads(data, encoding="latin1")
+    assert found.keys() == expected.keys() == value.keys()
+    for read_ in (found, expected):
+        np.testing.assert_array_equal(read_["data"], array)
+        assert read_["data"].dtype == np.uint8
+        assert {name: read_[name] for name in ("labels", "names")} == {
+            "labels": [6, 300],
+            "names": ["a_s_000004.png", "\xff" * 300],
+        }
+
+
+def test_a_text_that_is_no_bytes_is_no_array(tmp_path: Path) -> None:
+    data = python2_pickle({"data": np.zeros((1, 3), dtype=np.uint8)})
+    odd = data.replace(b"U\x03\0\0\0", b"\x8c\x03\xe2\x82\xac")  # a euro sign, for three bytes
+    assert odd != data
+    with pytest.raises(TableError, match="damaged"):
+        read(tmp_path, odd)
 
 
 class Reduced:

@@ -1,12 +1,14 @@
-"""Read text and JSON files of any size; what is wrong is one TableError that names the file."""
+"""Read text, JSON and XML files of any size; what is wrong is one TableError that names the file."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from xml.etree import ElementTree
 
 from sfumato.errors import TableError
 from sfumato.records import write_atomic
@@ -33,19 +35,56 @@ def read_text(path: Path) -> str:
         raise TableError(f"{path}: not a text file in UTF-8 ({error})") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, change: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """The value in a JSON file.
+
+    Args:
+        path: file to read.
+        change: what to make of each object in it, as soon as it is read.
 
     Raises:
         TableError: it cannot be read, or is no JSON.
     """
-    return _parse(path, read_text(path))
+    return _parse(path, read_text(path), change=change)
 
 
 def write_json_text(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write a value as JSON without spaces to spare, atomically (`durable` as `write_atomic`)."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     write_atomic(path, f"{text}\n".encode(), durable=durable)
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Stops at a document type: entities can make a small file endless, or name files of this machine."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:  # noqa: ARG002
+        raise ValueError("a document type with entities has no place in it")
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root element of an XML file.
+
+    Raises:
+        TableError: it cannot be read, is no XML, or has a document type.
+    """
+    parser = ElementTree.XMLParser(target=_NoDoctype())
+    try:
+        return ElementTree.parse(path, parser).getroot()
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise TableError(f"{path}: not valid XML of this format ({error})") from error
+
+
+@contextmanager
+def in_record(path: Path, where: object) -> Iterator[None]:
+    """Turn what reading one record raises into a TableError that names file and record."""
+    try:
+        yield
+    except KeyError as error:
+        raise TableError(f"{path}: record {where} has no {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise TableError(f"{path}: record {where} is not of this format ({error})") from error
 
 
 def iterate_objects(path: Path, expected: str) -> Iterator[dict[str, Any]]:
@@ -105,8 +144,10 @@ def _check_end(path: Path, text: str, *, number: int, expected: str) -> None:
     raise TableError(f"{path}: expected {expected}")
 
 
-def _parse(path: Path, text: str, after: str = "") -> Any:
+def _parse(
+    path: Path, text: str, after: str = "", change: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=change)
     except (ValueError, RecursionError) as error:
         raise TableError(f"{path}: not valid JSON{after} ({error})") from error

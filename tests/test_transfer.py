@@ -1,0 +1,233 @@
+"""Downstream tasks as a person runs them: from official layouts to tables, and what a kill leaves of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from sfumato.compare import read_tables
+from sfumato.data import read_folder
+from sfumato.data.tasks import read_task
+from sfumato.engines import Work
+from sfumato.errors import UsageError
+from sfumato.learn import RunConfig, TrainingOptions, find_recipe, run_folder, train
+from sfumato.learn.starts import SCRATCH, Start, find_starts, transfer_cells
+from sfumato.predictions import find_predictions, read_any_predictions
+from sfumato.records import read_manifest
+from sfumato.transfer import TransferOptions, transfer
+from tests.conftest import Run
+from tests.data import task_layouts
+
+BLUR = "blur(strength=0.2, grow=0.1)"
+MODEL = "small_resnet"
+TINY = find_recipe("small").with_overrides(image_size=32, epochs=1, batch_size=8)
+
+Write = Callable[[Path], Any]
+LAYOUTS: dict[str, tuple[Write, tuple[str, ...]]] = {
+    "cifar10": (task_layouts.write_cifar10, ("top1_accuracy", "top5_accuracy")),
+    "sun397": (task_layouts.write_sun397, ("top1_accuracy", "top5_accuracy")),
+    "celeba": (
+        lambda root: task_layouts.write_celeba(root, 40, 5, 60),
+        ("mean_average_precision",),
+    ),
+    "voc": (task_layouts.write_voc, ("voc2007_ap", "voc2010_ap", "coco_ap", "coco_ap50")),
+    "coco": (task_layouts.write_coco, ("coco_ap", "coco_ap50")),
+    "yolo": (task_layouts.write_yolo, ("coco_ap", "coco_ap50")),
+}
+"""Task to what writes its layout, and its metrics."""
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one model in two arms, with seeds 0 and 1."""
+    root = tmp_path_factory.mktemp("pretrained")
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = root / "photos" / ("train" if number < 16 else "val") / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    dataset = read_folder(root / "photos")
+    for arm in ("original", BLUR):
+        for seed in (0, 1):
+            config = RunConfig(MODEL, TINY, seed, device="cpu", arm=arm)
+            train(dataset, config, run_folder(root / "runs", MODEL, arm, seed=seed), work=Work(1))
+    return root / "runs"
+
+
+def words(pretrained: Path, task: str, *more: object) -> list[object]:
+    return [
+        "transfer", pretrained, "scratch", "--task", task, "--out", "transfer", "--epochs", 2,
+        "--device", "cpu", "--workers", 1, "--rounds", 100, "--quiet", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", LAYOUTS)
+def test_a_task_goes_from_its_layout_to_tables(pretrained: Path, task: str, run: Run, tmp_path: Path) -> None:
+    write, metrics = LAYOUTS[task]
+    write(tmp_path / "data")
+    command = words(pretrained, task, "--data", "data", "--image-size", 64, "--set", "batch_size=4", "--json")
+    code, out, err = run(*command)
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["counts"] == {"n_trained": 6, "n_evaluated": 6, "n_failed": 0, "n_elsewhere": 0}
+    tables = read_tables(Path(said["tables"]))
+    overall = tables.overall.to_pylist()
+    assert {row["metric"] for row in overall} == set(metrics)
+    assert {row["arm"] for row in overall} == {"original", BLUR, SCRATCH}
+    assert all(0 <= row["mean"] <= 1 and row["n_seeds"] == 2 for row in overall)
+    pairs = {(row["arm"], row["reference"]) for row in tables.differences.to_pylist()}
+    assert pairs == {(BLUR, "original"), (BLUR, SCRATCH), ("original", SCRATCH)}
+    written = {path: path.stat().st_mtime_ns for path in Path("transfer").rglob("*") if path.is_file()}
+    assert run(*command)[0] == 0
+    again = {path: path.stat().st_mtime_ns for path in Path("transfer").rglob("*") if path.is_file()}
+    assert again == written
+
+
+@pytest.mark.parametrize("task", ["cifar10", "celeba", "voc"])
+def test_a_killed_run_goes_on_to_the_same_predictions(pretrained: Path, task: str, tmp_path: Path) -> None:
+    """One of each kind: categories, attributes, objects; killed in the second of three epochs."""
+    LAYOUTS[task][0](tmp_path / "data")
+    data = read_task(task, tmp_path / "data", cache=tmp_path / "cache")
+    starts = find_starts([str(run_folder(pretrained, MODEL, "original", seed=0))])
+    recipe = find_recipe("transfer-voc" if task == "voc" else "transfer-cifar10")
+    options = TransferOptions(recipe=recipe.with_overrides(image_size=64, epochs=3, batch_size=4))
+
+    def made(out: Path, work: Work) -> dict[str, bytes]:
+        training = TrainingOptions("cpu", work=work)
+        folder = transfer(starts, data, out, options=options, training=training).folder
+        (found,) = find_predictions(folder / "runs")
+        return {
+            path.name: path.read_bytes()
+            for path in sorted(found.iterdir())
+            if path.suffix in (".parquet", ".npy")
+        }
+
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage.endswith(" train") and total / 3 < done < total:
+            raise KeyboardInterrupt
+
+    whole = made(tmp_path / "whole", Work(1))
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "killed", Work(1, kill))
+    assert not find_predictions(tmp_path / "killed")
+    assert made(tmp_path / "killed", Work(1)) == whole
+
+
+def test_accuracy_in_the_tables_is_that_of_the_predictions(
+    pretrained: Path, run: Run, tmp_path: Path
+) -> None:
+    task_layouts.write_cifar10(tmp_path / "data", 200, 50)
+    code, out, err = run(
+        *words(pretrained, "cifar10", "--data", "data", "--seed", 3, "--model", MODEL, "--json")
+    )
+    assert (code, "leave --seeds out" in err) == (2, True)
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    code, out, err = run(*words(one, "cifar10", "--data", "data", "--seed", 3, "--seed", 4, "--json"))
+    assert code == 0, err
+    tables = read_tables(Path(json.loads(out)["tables"]))
+    rows = {row["arm"]: row["mean"] for row in tables.overall.to_pylist() if row["metric"] == "top1_accuracy"}
+    for arm in ("original", SCRATCH):
+        found = [read_any_predictions(each) for each in find_predictions(Path("transfer"))]
+        ranks = [each.table["label_rank"].to_numpy() for each in found if each.facts["train_arm"] == arm]
+        assert rows[arm] == pytest.approx(np.mean([rank == 0 for rank in ranks]))
+    facts = found[0].facts
+    assert facts["task"]["name"] == "cifar10"
+    assert facts["task"]["protocol"] == "finetune"
+    assert {each.facts["start_seed"] for each in found} == {0, None}
+
+
+def test_a_linear_probe_changes_the_head_only(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_cifar10(tmp_path / "data")
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    code, _, err = run(*words(one, "cifar10", "--data", "data", "--protocol", "linear"))
+    assert code == 0, err
+    before = load_file(one / "model.safetensors")
+    after = load_file(
+        run_folder(Path("transfer/cifar10--linear/runs"), MODEL, "original", seed=0) / "model.safetensors"
+    )
+    changed = [name for name in after if not np.array_equal(after[name], before[name])]
+    assert sorted(changed) == ["head.bias", "head.weight"]
+
+
+def test_what_can_be_learned_is_learned(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_cifar10(tmp_path / "data", 200, 60)
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    command = words(one, "cifar10", "--data", "data", "--image-size", 16, "--json")
+    command[command.index("--epochs") + 1] = 6
+    _, out, _ = run(*command)
+    tables = read_tables(Path(json.loads(out)["tables"]))
+    top1 = {row["arm"]: row["mean"] for row in tables.overall.to_pylist() if row["metric"] == "top1_accuracy"}
+    assert min(top1.values()) > 0.3  # three times chance
+
+
+def test_downstream_faces_are_hidden_as_the_arm_says(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_cifar10(tmp_path / "data", 40, 20)
+    task = read_task("cifar10", tmp_path / "data", cache=tmp_path / "transfer" / "cache")
+    box = {"x0": 4, "y0": 4, "x1": 20, "y1": 20}
+    known = [{"url": sample.image_id, "bboxes": [box]} for sample in task.dataset.samples]
+    (tmp_path / "boxes.json").write_text(json.dumps(known))
+    hide = ("--obfuscate-task", "--detector", "oracle(path='boxes.json')")
+    code, _, err = run(*words(pretrained, "cifar10", "--data", "data", *hide))
+    assert code == 0, err
+    name = task.dataset.samples[0].image_id
+    (blurred,) = Path("transfer/data").rglob(f"*/blur*/{name}")
+    assert not np.array_equal(np.asarray(Image.open(blurred)), task.dataset.read(name))
+    prints = {
+        str(read_manifest(each).facts["arm"]): read_manifest(each).inputs["dataset"]
+        for each in Path("transfer/cifar10--finetune/runs").iterdir()
+        if each.name.endswith("seed0")
+    }
+    assert prints["original"] == prints[SCRATCH] == task.dataset.fingerprint
+    assert prints[BLUR] != task.dataset.fingerprint
+
+
+def test_starts(pretrained: Path, tmp_path: Path) -> None:
+    both = find_starts([str(pretrained), SCRATCH])
+    assert [(each.model, each.arm, each.seed) for each in both] == [
+        (MODEL, BLUR, 0),
+        (MODEL, BLUR, 1),
+        (MODEL, "original", 0),
+        (MODEL, "original", 1),
+        (MODEL, SCRATCH, None),
+    ]
+    cells = transfer_cells(both, None)
+    assert [(cell.arm, cell.seed) for cell in cells] == [
+        *((arm, 0) for arm in (BLUR, "original", SCRATCH)),
+        *((arm, 1) for arm in (BLUR, "original", SCRATCH)),
+    ]
+    weights = run_folder(pretrained, MODEL, "original", seed=0) / "model.safetensors"
+    assert find_starts([f"mine={weights}"], [MODEL]) == [Start(MODEL, "mine", str(weights))]
+    for sources, models, message in (
+        ([str(tmp_path)], (), "no finished run in it"),
+        ([str(pretrained)], ("resnet18",), "no finished run of resnet18"),
+        ([SCRATCH], (), "name it with --model"),
+        (["nowhere"], (), "neither a run folder"),
+        ([f"mine={weights}"], (), "name the model"),
+        ([], (), "nothing to start from"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            find_starts(sources, models)
+    with pytest.raises(UsageError, match="name one of them"):
+        transfer_cells([both[0], replace(both[0], weights="other")], None)
+
+
+def test_errors_are_one_line_and_say_what_to_do(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_cifar10(tmp_path / "data")
+    for more, message in (
+        (("cifar10",), "--data"),
+        (("nothing-here",), "nothing-here"),
+        (("cifar10", "--data", "data", "--protocol", "guess"), "unknown protocol 'guess'"),
+        (("cifar10", "--data", "data", "--recipe", "none-such"), "none-such"),
+    ):
+        code, _, err = run(*words(pretrained, *map(str, more)))
+        assert code in (1, 2)
+        assert message in err
+        assert "Traceback" not in err
