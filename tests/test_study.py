@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from sfumato.data.planted import write_planted
 from sfumato.errors import OutputExists, UsageError
 from sfumato.plan import Plan, read_plan, write_plan
 from sfumato.predictions import find_predictions, read_predictions
-from sfumato.records import read_json, read_manifest
+from sfumato.records import read_json, read_manifest, write_json
 from sfumato.study import plan_of
 
 STAGES = ("detect", "obfuscate none", "obfuscate blur", "decode", "train", "evaluate", "compare", "report")
@@ -199,3 +200,26 @@ def test_photos_and_folder_mean_the_study_that_is_there(tmp_path: Path) -> None:
 def test_impossible_plans_are_refused(options: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Plan(Path("photos")).with_changes(**options)
+
+
+def test_what_was_transferred_is_in_the_report(
+    unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = {"name": "photos", "title": "My photos", "kind": "categories", "protocol": "linear", "metrics": []}
+    for folder, title in (
+        (unbroken / "transfer/photos--linear/tables", "My photos"),
+        (tmp_path / "deep/tables", "Others"),
+    ):
+        shutil.copytree(unbroken / "tables", folder)
+        manifest = read_json(folder / "manifest.json")
+        manifest["facts"]["task"] = task | {"title": title}
+        write_json(folder / "manifest.json", manifest | {"key": title})
+    assert main(["report", str(unbroken)]) == 0
+    text = (unbroken / "report.html").read_text()
+    assert "<h3>My photos, linear probe" in text
+    assert "<h3>Others" not in text
+    assert main(["report", str(unbroken), "--transfer", str(tmp_path)]) == 0
+    assert "<h3>Others, linear probe" in (unbroken / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["report", str(unbroken), "--transfer", str(tmp_path / "nowhere")]) == 2
+    assert "no finished comparison on a downstream task" in capsys.readouterr().err

@@ -182,7 +182,7 @@ def test_downstream_faces_are_hidden_as_the_arm_says(pretrained: Path, run: Run,
     assert not np.array_equal(np.asarray(Image.open(blurred)), task.dataset.read(name))
     prints = {
         str(read_manifest(each).facts["arm"]): read_manifest(each).inputs["dataset"]
-        for each in Path("transfer/cifar10--finetune/runs").iterdir()
+        for each in Path("transfer/cifar10-obfuscated--finetune/runs").iterdir()
         if each.name.endswith("seed0")
     }
     assert prints["original"] == prints[SCRATCH] == task.dataset.fingerprint

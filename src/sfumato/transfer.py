@@ -136,6 +136,7 @@ def transfer(  # noqa: PLR0913 -- the options of a command
         DatasetError, TrainingError, BusyError: as `sfumato.learn.run_all`.
     """
     need_kind(task, options.protocol)
+    whole = task if options.hiding is None else _named_obfuscated(task)
     check_training(training.device)
     cells = transfer_cells(starts, options.seeds)
     recipe = options.recipe or recipe_for(recipe_name or task.name, options.protocol)
@@ -148,12 +149,22 @@ def transfer(  # noqa: PLR0913 -- the options of a command
         freeze=options.protocol == "linear",
     )
     configs = transfer_configs(cells, base)
-    folder = out / f"{slug(task.name)}--{options.protocol}"
+    folder = out / f"{slug(whole.name)}--{options.protocol}"
     made = list(cells) if training.part is None else training.part.choose(list(cells))
-    datasets = _by_arm(task, {cell.arm for cell in cells}, out, options.hiding, training.work)
+    datasets = _by_arm(whole, {cell.arm for cell in cells}, out, options.hiding, training.work)
     runs = Runs(datasets, made, base, options.budget, own=configs)
     outcome = run_all(runs, folder / RUNS, cache=out / CACHE, work=training.work)
     return Transfer(folder, outcome, _compared(folder, cells, options.settings, training.work))
+
+
+def _named_obfuscated(task: TaskData) -> TaskData:
+    """The task under another name, since its results are no longer those of the task as it came."""
+    return replace(
+        task,
+        name=f"{task.name}-obfuscated",
+        title=f"{task.title}, faces hidden",
+        facts={**task.facts, "obfuscated": True},
+    )
 
 
 def _by_arm(

@@ -266,7 +266,13 @@ def compare(
 def _beside_published(out: Path, tables: Tables) -> tuple[dict[str, Any], list[str]]:
     """Write the published numbers beside ours: what to say of them, as data and as lines."""
     from sfumato.compare.published import headline, mean_drops, published_summary, write_published
+    from sfumato.compare.published_transfer import TRANSFER_UNKNOWN, write_published_transfer
 
+    if tables.task is not None:
+        n_both = write_published_transfer(out, tables)
+        said = f"{n_both} of our means stand beside the study's in {out / 'published_transfer.csv'}."
+        unknown = ["Not known of the study's transfer experiments:", *TRANSFER_UNKNOWN]
+        return {"n_beside": n_both, "unknown": list(TRANSFER_UNKNOWN)}, [said, *unknown]
     n_both = write_published(out, tables.overall, tables.differences)
     lines = [headline(), mean_drops()]
     lines.append(f"{n_both} of our differences stand beside the study's in {out / 'published.csv'}.")

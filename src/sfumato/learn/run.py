@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.data import Dataset
 from sfumato.data.tasks import TaskData
 from sfumato.engines import Work
-from sfumato.errors import ManifestError, TrainingError
+from sfumato.errors import ManifestError, TrainingError, UsageError
 from sfumato.learn.config import RunConfig as RunConfig
 from sfumato.learn.config import config_from
 from sfumato.learn.index import Images
@@ -275,6 +275,8 @@ class _Run:
         every, epochs = self.config.validate_every, self.config.recipe.epochs
         if every == 0 or not self.training.world.main:
             return _no_row
+        if self.task.kind != "categories":
+            raise UsageError(f"validate_every measures accuracy; {self.task.title} is of {self.task.kind}")
         from sfumato.learn.checkpoint import write_weights
         from sfumato.learn.validate import accuracy
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sfumato.report.inputs import ReportInputs, SelfCheck
+from sfumato.report.inputs import ReportInputs, SelfCheck, find_transfer
 
 if TYPE_CHECKING:
     from sfumato.report.page import write_report
 
-__all__ = ["ReportInputs", "SelfCheck", "write_report"]
+__all__ = ["ReportInputs", "SelfCheck", "find_transfer", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,21 @@ from dataclasses import dataclass, replace
 from sfumato.compare.layout import ALL_MODELS
 from sfumato.report.comparison import SUBSETS, TOP1, Comparison, Row, model_name
 from sfumato.report.cost import PARTS, split_rows
+from sfumato.report.downstream import Transfer, metric_name
 from sfumato.report.exposure import LEVELS, bin_name, bins
 from sfumato.report.face_facts import FaceFacts
 from sfumato.report.groups import established, group_rows
 from sfumato.report.numerals import change, interval, percent
-from sfumato.report.plots import LINES, Curve, Estimate, changes_plot, curves_plot, shares_plot
+from sfumato.report.plots import (
+    LINES,
+    Curve,
+    Estimate,
+    Panel,
+    changes_plot,
+    curves_plot,
+    panels_plot,
+    shares_plot,
+)
 
 MOST_ROWS = 40
 """Categories or models that a plot has room for."""
@@ -88,6 +98,38 @@ def group_charts(comparison: Comparison) -> Iterator[Chart]:
                     f"Change of top-1 accuracy in points: {_listed(points)}.",
                     changes_plot(points, _CHANGE),
                 )
+
+
+def transfer_charts(transfers: Sequence[Transfer]) -> Iterator[Chart]:
+    """What each obfuscated start changed on each downstream task, a panel a task, all in one plot."""
+    panels = [
+        (transfer, Panel(transfer.title, rows, transfer.comparison.settings.margin))
+        for transfer in transfers
+        if (rows := _transfer_rows(transfer))
+    ]
+    if not panels:
+        return
+    listed = ". ".join(f"{panel.title}: {_listed(panel.rows)}" for _, panel in panels)
+    metrics = dict.fromkeys(metric_name(transfer.metrics[0]) for transfer, _ in panels)
+    yield Chart(
+        "transfer",
+        "Obfuscated starts against the start that is not",
+        f"Main metric of each task: {'; '.join(metrics)}. {_HOW} An interval that leaves the picture is of "
+        "next to nothing. On the shaded band, between the dashed lines: less than the margin.",
+        f"Change of each task’s main metric in points, by task, model and start. {listed}.",
+        panels_plot([panel for _, panel in panels], "change of the main metric, points"),
+    )
+
+
+def _transfer_rows(transfer: Transfer) -> list[Estimate]:
+    comparison = transfer.comparison
+    rows = transfer.to_unhidden(transfer.metrics[0])
+    if len(rows) > MOST_ROWS:
+        rows = [row for row in rows if row["model"] == comparison.lead_model][:MOST_ROWS]
+    return [
+        _estimate(f"{model_name(row['model'])}: {comparison.names[row['arm']]}", row, _marker(row))
+        for row in rows
+    ]
 
 
 def faces_chart(facts: FaceFacts) -> Iterator[Chart]:

@@ -8,7 +8,7 @@ from typing import Any
 from sfumato.compare import Finding, Verdict
 from sfumato.report.comparison import TOP1, TOP5, Comparison, Row, model_name, rows_where
 from sfumato.report.grids import Cell, Cells, Grid, cells, excludes_zero
-from sfumato.report.numerals import change, count, interval, percent, plural, probability
+from sfumato.report.numerals import PLUS_MINUS, change, count, interval, percent, plural, probability
 
 OUTCOMES = {
     "equivalent": "no meaningful cost",
@@ -20,8 +20,6 @@ OUTCOMES = {
 
 PARTS = {"total": "In all", "recompression": "Writing anew", "obfuscation": "Hiding"}
 """Parts of a difference to how the page calls them."""
-
-_PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 def cost_section(comparison: Comparison, verdict: Verdict) -> dict[str, Any]:
@@ -105,7 +103,7 @@ def overall_grid(comparison: Comparison) -> Grid:
     """Accuracy by model and arm, all images."""
     rows = rows_where(comparison.tables.overall, subset="all")
     top5 = {_arm(row): row for row in rows if row["metric"] == TOP5}
-    heads = ("Model", "Arm", "Top-1 %", _PLUS_MINUS, "Top-5 %", _PLUS_MINUS, "Images", "Seeds")
+    heads = ("Model", "Arm", "Top-1 %", PLUS_MINUS, "Top-5 %", PLUS_MINUS, "Images", "Seeds")
     return Grid(
         heads,
         tuple(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sfumato.compare.tables import KIND
 from sfumato.data import Dataset
 from sfumato.faces import FaceTable
+from sfumato.records import MANIFEST, read_manifest
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class ReportInputs:
         settings: of the study, printed as they are.
         command: what a person types to get all of this again; empty where there is no such line.
         selfcheck: results of a self-check on planted data; None for a real study.
+        transfer: folders of `sfumato compare` on downstream tasks; see `find_transfer`.
     """
 
     title: str
@@ -49,3 +53,23 @@ class ReportInputs:
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     selfcheck: Sequence[SelfCheck] | None = None
+    transfer: Sequence[Path] = ()
+
+
+def find_transfer(root: Path) -> list[Path]:
+    """Every finished comparison on a downstream task at or below a folder, sorted; links are not followed.
+
+    Raises:
+        ManifestError: a manifest below the root is damaged.
+    """
+    found: list[Path] = []
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        if MANIFEST in files and _is_transfer(Path(folder)):
+            found.append(Path(folder))
+    return sorted(found)
+
+
+def _is_transfer(folder: Path) -> bool:
+    manifest = read_manifest(folder)
+    return manifest.kind == KIND and bool(manifest.facts.get("task"))

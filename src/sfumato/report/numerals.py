@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 MINUS = "\N{MINUS SIGN}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 UNKNOWN = "\N{EN DASH}"
 
 

@@ -18,9 +18,17 @@ from sfumato.obfuscate import METHODS, hides
 from sfumato.records import write_atomic, write_csv
 from sfumato.report.categories import ArmCategories, categories_section
 from sfumato.report.changes import changes_section
-from sfumato.report.charts import Chart, cost_charts, exposure_charts, faces_chart, group_charts
+from sfumato.report.charts import (
+    Chart,
+    cost_charts,
+    exposure_charts,
+    faces_chart,
+    group_charts,
+    transfer_charts,
+)
 from sfumato.report.comparison import Comparison
 from sfumato.report.cost import cost_section
+from sfumato.report.downstream import read_transfers
 from sfumato.report.exposure import exposure_section
 from sfumato.report.face_counts import faces_section
 from sfumato.report.face_facts import FaceFacts, face_facts
@@ -32,6 +40,7 @@ from sfumato.report.pictures import examples
 from sfumato.report.privacy import privacy_section
 from sfumato.report.reference import beside_table, reference_section
 from sfumato.report.reproduction import reproduction_section
+from sfumato.report.transfer import transfer_section, transfer_tables
 
 try:
     import jinja2
@@ -60,7 +69,9 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
         The path of the page.
 
     Raises:
-        ManifestError, TableError: `source.tables` holds no finished comparison.
+        ManifestError, TableError: `source.tables`, or a folder of `source.transfer`, holds no finished
+            comparison.
+        UsageError: a folder of `source.transfer` compares no downstream task.
         MissingExtra: the extra "report" is not installed (when this module is imported).
     """
     comparison = Comparison.of(read_tables(source.tables))
@@ -69,16 +80,19 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
     failed = failures(source, comparison.tables)
     beside = beside_table(comparison)
     findings = {found.arm: found for found in verdict.findings}
+    transfers = read_transfers(source.transfer)
     categories = list(categories_section(comparison, findings))
     charts = {
         "cost": list(cost_charts(comparison)),
         "exposure": list(exposure_charts(comparison)),
         "groups": list(group_charts(comparison)),
+        "transfer": list(transfer_charts(transfers)),
         "faces": list(faces_chart(facts)),
     }
     tables = _tables(comparison, facts, failed) | {
         "published": beside,
         "published_summary": published_summary(),
+        **transfer_tables(transfers),
     }
     context = {
         "source": source,
@@ -93,12 +107,13 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
         "knows_precision": len(comparison.tables.precision) > 0,
         "exposure": exposure_section(comparison),
         "groups": groups_section(comparison),
+        "transfer": transfer_section(transfers),
         "published": reference_section(comparison, beside),
         "faces": faces_section(facts),
         "examples": _examples_section(source, show_originals=show_originals),
         "failed": failed.slice(0, FAILURES_SHOWN).to_pylist(),
         "n_failed": len(failed),
-        "again": reproduction_section(source, comparison),
+        "again": reproduction_section(source, comparison, transfers),
     }
     write_atomic(out / PAGE, _render(context).encode())
     return out / PAGE

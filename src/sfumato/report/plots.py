@@ -79,30 +79,61 @@ def changes_plot(rows: Sequence[Estimate], xlabel: str, *, margin: float | None 
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _canvas(len(rows))
-        axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
-        if margin is not None:
-            axes.axvspan(-100 * margin, 100 * margin, color=BAND, zorder=0)
-            for end in (-margin, margin):
-                axes.axvline(100 * end, color="#7a8699", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        for place, row in enumerate(rows):
-            colour = ACCENT if row.filled else INK
-            if row.low is not None and row.high is not None:
-                axes.plot(
-                    [100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=1.4, zorder=2
-                )
-            face = colour if row.filled else "white"
-            axes.plot(
-                [100 * row.value],
-                [place],
-                row.marker,
-                color=colour,
-                markerfacecolor=face,
-                markersize=6,
-                zorder=3,
-            )
-        _label_rows(axes, [row.label for row in rows])
+        _draw_changes(axes, rows, margin)
         axes.set_xlabel(xlabel)
         return svg_bytes(figure)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of several plots of changes over one axis: what it is of, its rows, its margin (a fraction)."""
+
+    title: str
+    rows: Sequence[Estimate]
+    margin: float
+
+
+def panels_plot(panels: Sequence[Panel], xlabel: str) -> bytes:
+    """Small multiples of `changes_plot`, one below the other.
+
+    Args:
+        panels: from the top down, each with rows.
+        xlabel: under the axis that all of them share.
+    """
+    heights = [max(1, len(panel.rows)) for panel in panels]
+    with matplotlib.rc_context(STYLE):
+        size = (WIDTH, 0.55 + sum(0.42 + _ROW * height for height in heights))
+        figure = Figure(figsize=size, layout="constrained")
+        found = figure.subplots(
+            len(panels), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )
+        for axes, panel in zip(found[:, 0], panels, strict=True):
+            axes.set_axisbelow(True)
+            axes.grid(axis="x", color=PALE, linewidth=0.6)
+            _draw_changes(axes, panel.rows, panel.margin)
+            axes.set_title(_plain(panel.title), loc="left", fontsize=9, fontweight="bold")
+        low, high = shown_range([row for panel in panels for row in panel.rows])
+        widest = 110 * max(panel.margin for panel in panels)
+        found[0, 0].set_xlim(min(low, -widest), max(high, widest))
+        found[-1, 0].set_xlabel(xlabel)
+        return svg_bytes(figure)
+
+
+def _draw_changes(axes: Any, rows: Sequence[Estimate], margin: float | None) -> None:
+    axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
+    if margin is not None:
+        axes.axvspan(-100 * margin, 100 * margin, color=BAND, zorder=0)
+        for end in (-margin, margin):
+            axes.axvline(100 * end, color="#7a8699", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    for place, row in enumerate(rows):
+        colour = ACCENT if row.filled else INK
+        if row.low is not None and row.high is not None:
+            axes.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=1.4, zorder=2)
+        face = colour if row.filled else "white"
+        axes.plot(
+            [100 * row.value], [place], row.marker, color=colour, markerfacecolor=face, markersize=6, zorder=3
+        )
+    _label_rows(axes, [row.label for row in rows])
 
 
 def shares_plot(labels: Sequence[str], shares: Sequence[float], xlabel: str) -> bytes:
@@ -194,11 +225,16 @@ def _canvas(n_rows: int) -> tuple[Any, Any]:
 
 
 def _label_rows(axes: Any, labels: Sequence[str]) -> None:
-    # "$" would start mathematics; long names are cut, the table has them whole.
-    shown = [label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}" for label in labels]
-    axes.set_yticks(range(len(shown)), [label.replace("$", r"\$") for label in shown])
+    shown = [_plain(label) for label in labels]
+    axes.set_yticks(range(len(shown)), shown)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(shown) - 0.4, -0.6)
+
+
+def _plain(label: str) -> str:
+    # "$" would start mathematics; long names are cut, the table has them whole.
+    cut = label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}"
+    return cut.replace("$", r"\$")
 
 
 def svg_bytes(figure: Any) -> bytes:

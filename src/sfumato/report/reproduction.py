@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sfumato.report.comparison import Comparison
+from sfumato.report.downstream import Transfer
 from sfumato.report.inputs import ReportInputs
 
 
-def reproduction_section(source: ReportInputs, comparison: Comparison) -> dict[str, Any]:
+def reproduction_section(
+    source: ReportInputs, comparison: Comparison, transfers: Sequence[Transfer] = ()
+) -> dict[str, Any]:
     """What the section about reproducing prints."""
     manifest = comparison.tables.manifest
     return {
-        "settings": dict(_flat(source.settings)),
-        "comparison": dict(_flat(asdict(comparison.settings))),
+        "settings": dict(flat(source.settings)),
+        "comparison": dict(flat(asdict(comparison.settings))),
         "versions": dict(manifest.versions) if manifest else {},
-        "keys": _keys(source, comparison),
+        "keys": _keys(source, comparison) | dict(_transfer_keys(transfers)),
     }
 
 
@@ -34,10 +37,18 @@ def _keys(source: ReportInputs, comparison: Comparison) -> dict[str, str]:
     return keys | {f"predictions {name}": key for name, key in inputs.items() if name in runs}
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _transfer_keys(transfers: Sequence[Transfer]) -> Iterator[tuple[str, str]]:
+    for transfer in transfers:
+        manifest = transfer.comparison.tables.manifest
+        if manifest is not None:
+            yield f"transfer {transfer.name}", manifest.key
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings as the page prints them, those within others with both names: "train.seeds"."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _written(value)
 
