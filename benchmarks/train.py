@@ -15,7 +15,7 @@ workers does not. Printed are images a second, the ratio at the median round, pr
 time (which other work on the machine changes less), and the ceiling: the rate of the same steps on a batch
 that lies in the device's memory. The processor time of the plain loop counts the start of its workers, which
 weighs less with more `--images`. OMP_NUM_THREADS sets the threads that compute. `--accuracy` trains both for
-equal epochs and prints their accuracies.
+equal epochs, the rate divided by ten after each third of them, and prints their accuracies.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def plain_loader(setup: Setup, split: str) -> Any:
 def plain_epochs(setup: Setup, seed: int, epochs: int) -> tuple[nn.Module, list[Rate]]:
     """Train as PyTorch's ImageNet example does."""
     torch.manual_seed(seed)
-    step, model = plain_step(setup)
+    step, model, optimizer = plain_step(setup)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, setup.recipe.step_epochs)
     loader, rates = plain_loader(setup, "train"), []
     for _ in range(epochs):
         before, begun, count = processor_seconds(), 0.0, 0
@@ -123,14 +124,15 @@ def plain_epochs(setup: Setup, seed: int, epochs: int) -> tuple[nn.Module, list[
             begun = begun or time.perf_counter()
             step(images, target)
             count += len(target)
+        schedule.step()
         wait_for(setup.device)
         seconds = time.perf_counter() - begun
         rates.append(Rate(count / seconds, 1000 * (processor_seconds() - before) / count))
     return model, rates
 
 
-def plain_step(setup: Setup) -> tuple[Callable[[Any, Any], None], nn.Module]:
-    """One step of the example, and the model that it trains."""
+def plain_step(setup: Setup) -> tuple[Callable[[Any, Any], None], nn.Module, torch.optim.Optimizer]:
+    """One step of the example, the model that it trains, and its optimizer."""
     models = import_torchvision().models
     model: nn.Module = getattr(models, setup.model)(num_classes=len(setup.dataset.categories))
     model = model.to(setup.device)
@@ -150,7 +152,7 @@ def plain_step(setup: Setup) -> tuple[Callable[[Any, Any], None], nn.Module]:
         loss.backward()
         optimizer.step()
 
-    return step, model
+    return step, model, optimizer
 
 
 def plain_accuracy(setup: Setup, model: nn.Module) -> float:
@@ -213,7 +215,7 @@ def in_memory(setup: Setup) -> dict[str, Callable[[], Rate]]:
     floats = torch.randn(count, 3, setup.size, setup.size, device=setup.device)
     labels = torch.arange(count, device=setup.device) % len(setup.dataset.categories)
     steps = Steps(training, OneCategory(labels.cpu().numpy(), setup.recipe.label_smoothing))
-    plain, _ = plain_step(setup)
+    plain, _, _ = plain_step(setup)
 
     def ours() -> None:
         steps.take(pixels, labels, rate=0.01, n_batch=count, pause=False)
@@ -311,6 +313,7 @@ def accuracies(setup: Setup, seeds: int, epochs: int, scratch: Path) -> None:
         f"\n{setup.model} at {setup.size} px, {len(setup.dataset.categories)} categories, {n_train} training "
         f"and {n_val} validation images, {epochs} epochs, {seeds} seeds"
     )
+    setup = replace(setup, recipe=setup.recipe.with_overrides(step_epochs=max(1, -(-epochs // 3))))
     found: dict[str, list[float]] = {"plain": [], "ours": []}
     for seed in range(seeds):
         found["plain"].append(plain_accuracy(setup, plain_epochs(setup, seed, epochs)[0]))

@@ -275,7 +275,8 @@ def test_plugins_lists_what_can_be_named(run: Run) -> None:
     assert "face recall 0." in text
     assert {"resnet18", "small_resnet", "vgg19"} <= set(names["models"])
     assert {"study", "coco", "yolo", "wider", "csv"} <= set(names["formats"])
-    assert names["recipes"] == ["short", "small", "study", "tiny"]
+    tasks = [f"transfer-{task}" for task in ("celeba", "cifar10", "linear", "sun397", "voc")]
+    assert names["recipes"] == ["short", "small", "study", "tiny", *tasks]
 
 
 def test_a_preset_is_short_for_a_detector(run: Run, photos: Path) -> None:

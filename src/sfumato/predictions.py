@@ -162,7 +162,8 @@ class ObjectPredictions(Evaluated):
         """What the model found, as `DETECTIONS_SCHEMA`.
 
         Raises:
-            TableError: the table is missing, lacks a column, or is of images or classes that are not there.
+            TableError: the table is missing, lacks a column, is of images or classes that are not there, or
+                has a side or score that is no number.
         """
         return _boxes(self, DETECTIONS, DETECTIONS_SCHEMA)
 
@@ -204,6 +205,9 @@ def _boxes(item: Evaluated, name: str, schema: pa.Schema) -> pa.Table:
     labels = table["label"].to_numpy()
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(item.facts["categories"]):
         raise TableError(f"{path}: a label is none of the {len(item.facts['categories'])} classes")
+    for field in schema:
+        if pa.types.is_floating(field.type) and not np.isfinite(table[field.name].to_numpy()).all():
+            raise TableError(f"{path}: column '{field.name}' has something that is no number")
     return table
 
 

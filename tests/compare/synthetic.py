@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sfumato.compare.outcomes import Outcomes
 from sfumato.data import IMAGES_SCHEMA
 from sfumato.faces import FACES_SCHEMA, FaceTable
 from sfumato.predictions import PREDICTIONS_SCHEMA, Predictions, read_predictions
@@ -128,4 +129,23 @@ def make_faces(world: World, with_faces: Sequence[str], *, failed: Sequence[str]
         pa.Table.from_pylist(faces, schema=FACES_SCHEMA),
         pa.Table.from_pylist(images, schema=IMAGES_SCHEMA),
         Manifest("faces", "0123456789abcdef", {}, {}),
+    )
+
+
+def outcomes_of(
+    ranks: Mapping[tuple[str, str], NDArray[np.int32]],
+    label: NDArray[np.int64],
+    categories: Sequence[str],
+    seeds: Mapping[str, tuple[int, ...]],
+) -> Outcomes:
+    """Outcomes of images that are named by their number."""
+    n = len(label)
+    return Outcomes(
+        image_ids=np.array([f"{number:05d}" for number in range(n)]),
+        categories=tuple(categories),
+        seeds=seeds,
+        excluded={},
+        rows={cell: np.tile(np.arange(n), (len(of_cell), 1)) for cell, of_cell in ranks.items()},
+        label=label,
+        ranks=ranks,
     )

@@ -12,6 +12,7 @@ BLUR = "blur(strength=0.2, grow=0.1)"
     [
         ("original", "original", False, "original"),
         ("none", "none", False, "none"),
+        ("scratch", "scratch", False, "scratch"),
         ("none()", "none", False, "none"),
         ("none(quality=90)", "none", False, "none"),
         (BLUR, None, True, "blur"),

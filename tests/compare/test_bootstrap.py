@@ -12,10 +12,11 @@ from scipy import stats
 from sfumato.compare import CompareSettings
 from sfumato.compare import bootstrap as module
 from sfumato.compare.bootstrap import errors, resampled_means
-from sfumato.compare.pairing import Outcomes
+from sfumato.compare.outcomes import Outcomes
 from sfumato.compare.tabulate import tabulate
 from sfumato.compare.variance import Spread
 from sfumato.errors import UsageError
+from tests.compare.synthetic import outcomes_of
 
 BLUR = "blur(strength=0.2)"
 
@@ -23,14 +24,9 @@ BLUR = "blur(strength=0.2)"
 def _outcomes(right: dict[str, NDArray[np.bool_]], label: NDArray[np.int64]) -> Outcomes:
     """One model; `right` is arm to (seeds, n)."""
     n_seeds = len(next(iter(right.values())))
-    return Outcomes(
-        image_ids=np.array([f"{number:05d}" for number in range(len(label))]),
-        label=label,
-        categories=tuple(f"c{number}" for number in range(int(label.max()) + 1)),
-        ranks={("m", arm): np.where(value, 0, 9).astype(np.int32) for arm, value in right.items()},
-        seeds={"m": tuple(range(n_seeds))},
-        excluded={},
-    )
+    ranks = {("m", arm): np.where(value, 0, 9).astype(np.int32) for arm, value in right.items()}
+    names = [f"c{number}" for number in range(int(label.max()) + 1)]
+    return outcomes_of(ranks, label, names, {"m": tuple(range(n_seeds))})
 
 
 def _interval(outcomes: Outcomes, rounds: int = 2000, seed: int = 0) -> tuple[float, float, float]:

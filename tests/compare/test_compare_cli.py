@@ -12,6 +12,8 @@ import pytest
 from sfumato.cli import main
 from sfumato.compare import read_tables
 from sfumato.compare.published import BESIDE_SCHEMA, SUMMARY_SCHEMA
+from sfumato.compare.published_transfer import TRANSFER_BESIDE_SCHEMA
+from tests.compare.downstream import make_attributes
 from tests.compare.synthetic import World, make_predictions
 
 WORLD = World(models=("a", "resnet18"))
@@ -136,3 +138,27 @@ def test_what_cannot_be_is_said(
     assert compared(*options) in (1, 2)
     assert message in capsys.readouterr().err
     assert not (folder / "tables/manifest.json").exists()
+
+
+def test_runs_of_a_task_are_compared_and_stand_beside_the_studys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_attributes(tmp_path / "runs", 60)
+    monkeypatch.chdir(tmp_path)
+    assert compared("--published") == 0
+    said = capsys.readouterr().out
+    assert "points of mean average precision on CELEBA over training from scratch" in said
+    assert "3 of our means stand beside the study's" in said  # none is no condition of the study
+    assert "Not known of the study's transfer experiments:" in said
+    assert pq.read_table("tables/published_transfer.parquet").schema == TRANSFER_BESIDE_SCHEMA
+    assert not Path("tables/published.csv").exists()  # those are of ImageNet
+
+
+def test_two_tasks_in_a_folder_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_attributes(tmp_path / "runs" / "a", 60)
+    make_predictions(tmp_path / "runs" / "b", WORLD)
+    monkeypatch.chdir(tmp_path)
+    assert compared() == 2
+    assert "compare one task at a time: name the folder of one task" in capsys.readouterr().err

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sfumato.compare.bootstrap import errors, resampled_means
 from sfumato.compare.inference import interval, p_equivalence, p_value
 from sfumato.compare.layout import Layout, differences, lay_out
-from sfumato.compare.pairing import Outcomes
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.variance import spread_of
+from tests.compare.synthetic import outcomes_of
 
 BLUR = "blur(strength=0.2)"
 N_IMAGES = 300
@@ -45,9 +45,8 @@ class Truth:
             seeds = np.clip(rng.normal(0, self.shift, (self.n_seeds, 1)), -0.15, 0.15)
             right = rng.random((self.n_seeds, N_IMAGES)) < base + effect + seeds
             ranks["m", arm] = np.where(right, 0, 9).astype(np.int32)
-        ids = np.array([str(number) for number in range(N_IMAGES)])
         seeds_of = {"m": tuple(range(self.n_seeds))}
-        return lay_out(Outcomes(ids, LABEL, tuple("abcdef"), ranks, seeds_of, {}))
+        return lay_out(outcomes_of(ranks, LABEL, "abcdef", seeds_of))
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,7 +146,7 @@ def test_damaged_tables_are_errors(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no label_rank"):
         pair([lying, *items[1:]])
     unknown = [replace(item, facts={**item.facts, "categories": ["a"]}) for item in items]
-    with pytest.raises(TableError, match="none of its 1 categories"):
+    with pytest.raises(TableError, match="none of the 1 categories"):
         pair(unknown)
 
 

@@ -10,10 +10,11 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from sfumato.compare import CompareSettings, Tables
-from sfumato.compare.pairing import Outcomes, pair
+from sfumato.compare.outcomes import Outcomes
+from sfumato.compare.pairing import pair
 from sfumato.compare.tables import SCHEMAS
 from sfumato.compare.tabulate import tabulate
-from tests.compare.synthetic import BLUR, NONE, World, make_predictions
+from tests.compare.synthetic import BLUR, NONE, World, make_predictions, outcomes_of
 
 FAST = CompareSettings(rounds=200, allow_single_seed=True)
 
@@ -45,11 +46,9 @@ def test_accuracies_equal_scikit_learn() -> None:
     scores[:, np.arange(n), label] += 1.5
     of_label = scores[:, np.arange(n), label]
     ranks = (scores > of_label[..., None]).sum(axis=2).astype(np.int32)
-    ids = np.array([f"{number:03d}" for number in range(n)])
     names = tuple(f"c{number:02d}" for number in range(n_categories))
-    tables = tabulate(
-        Outcomes(ids, label, names, {("m", "original"): ranks}, {"m": (0, 1)}, {}), None, settings=FAST
-    )
+    outcomes = outcomes_of({("m", "original"): ranks}, label, names, {"m": (0, 1)})
+    tables = tabulate(outcomes, None, settings=FAST)
     for seed in (0, 1):
         row = _one(tables, "seeds", seed=seed, subset="all")
         assert row["top1_accuracy"] == pytest.approx(accuracy_score(label, scores[seed].argmax(axis=1)))
@@ -260,9 +259,8 @@ def test_identical_arms_are_equivalent_only_with_enough_images(tmp_path: Path) -
 @pytest.mark.parametrize(("n", "told"), [(2, False), (5, False), (6, True)])
 def test_a_few_images_that_all_changed_alike_prove_nothing(n: int, told: bool) -> None:
     right, wrong = np.zeros((3, n), dtype=np.int32), np.full((3, n), 9, dtype=np.int32)
-    ids = np.array([str(number) for number in range(n)])
     ranks = {("m", "original"): right, ("m", BLUR): wrong}
-    outcomes = Outcomes(ids, np.zeros(n, dtype=np.int64), ("a",), ranks, {"m": (0, 1, 2)}, {})
+    outcomes = outcomes_of(ranks, np.zeros(n, dtype=np.int64), "a", {"m": (0, 1, 2)})
     for row in tabulate(outcomes, None, settings=FAST).differences.to_pylist():
         assert row["difference"] == -1
         assert (row["outcome"], row["ci_high"]) == (("cost", -1.0) if told else (None, None))

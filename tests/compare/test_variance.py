@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sfumato.compare.layout import Layout, differences, lay_out
-from sfumato.compare.pairing import Outcomes
 from sfumato.compare.variance import Spread, by_model, joined_strata, spread_of
+from tests.compare.synthetic import outcomes_of
 
 BLUR = "blur(strength=0.2)"
 LABEL = np.repeat([0, 1, 2], [8, 5, 11])
@@ -24,9 +24,8 @@ def _layout(n_models: int = 1, n_seeds: int = 3, seed: int = 0) -> Layout:
         for model in models
         for arm in ("original", BLUR)
     }
-    ids = np.array([f"{number:02d}" for number in range(len(LABEL))])
     seeds = dict.fromkeys(models, tuple(range(n_seeds)))
-    return lay_out(Outcomes(ids, LABEL, ("a", "b", "c"), ranks, seeds, {}))
+    return lay_out(outcomes_of(ranks, LABEL, "abc", seeds))
 
 
 def _spread(layout: Layout, model: str) -> tuple[Spread, list[NDArray[np.float64]]]:

@@ -293,7 +293,8 @@ def test_the_verdict_is_written_for_machines(tmp_path: Path) -> None:
     write_verdict(tmp_path, verdict)
     read = json.loads((tmp_path / "verdict.json").read_text())
     assert read.pop("schema_version") == SCHEMA_VERSION
-    assert set(read) == {"headline", "findings", "caveats"}
+    assert set(read) == {"headline", "findings", "caveats", "gains", "metric"}
+    assert read["gains"] == []
     (finding,) = read["findings"]
     assert (finding["outcome"], finding["seeds_needed"], finding["images_needed"]) == ("undecided", 7, None)
     assert (finding["margin"], finding["p_equivalence"], finding["difference"]) == (0.01, 0.3, -0.004)

@@ -3,6 +3,7 @@
 from sfumato.compare.arms import arm_name, is_crossed, is_obfuscated, reference_of, short_name, short_names
 from sfumato.compare.by_group import Grouping, read_groupings
 from sfumato.compare.comparison import compare
+from sfumato.compare.gains import Gain
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import Tables, read_tables
 from sfumato.compare.verdict import Finding, Verdict, judge
@@ -10,6 +11,7 @@ from sfumato.compare.verdict import Finding, Verdict, judge
 __all__ = [
     "CompareSettings",
     "Finding",
+    "Gain",
     "Grouping",
     "Tables",
     "Verdict",

@@ -13,8 +13,11 @@ ORIGINAL = "original"
 NONE = "none"
 """The control arm: decoded and written like the obfuscated ones, nothing hidden."""
 
-REFERENCES = (ORIGINAL, NONE)
-"""What obfuscated arms are compared with, in the order of the tables."""
+SCRATCH = "scratch"
+"""Of a downstream task: the arm of models that started from random weights."""
+
+REFERENCES = (SCRATCH, ORIGINAL, NONE)
+"""What other arms are compared with, in the order of the tables; each of them with those before it."""
 
 _ARROW = " -> "
 
@@ -30,9 +33,15 @@ def is_crossed(arm: str) -> bool:
 
 
 def reference_of(arm: str) -> str | None:
-    """Which reference an arm is: "original", "none", or None where it is neither."""
+    """Which reference an arm is: "scratch", "original", "none", or None where it is none of them."""
     name = _spec(arm).name
     return name if name in REFERENCES else None
+
+
+def references_of(arm: str) -> tuple[str, ...]:
+    """What an arm is compared with, where there: a reference with those before it, others with all."""
+    own = reference_of(arm)
+    return REFERENCES if own is None else REFERENCES[: REFERENCES.index(own)]
 
 
 def is_obfuscated(arm: str) -> bool:

@@ -45,7 +45,8 @@ def resampled_means(
     rounded to `sfumato.compare.sums.STEP`: the sums are then exact, and the same with any number of threads.
 
     Args:
-        values: (rows, n) anything between -1 and 1 that is averaged over images, at most 4 million.
+        values: (rows, n) anything that is averaged over images, of sizes that sum to 4 million at most (such
+            as 4 million between -1 and 1); beyond that the last bits may differ.
         strata: columns of each stratum.
         settings: rounds and seed.
     """

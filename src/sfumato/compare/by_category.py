@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.compare.arms import SCRATCH
 from sfumato.compare.components import Changes, group_changes
 from sfumato.compare.layout import Contrast, Layout, Values, accuracies, differences
-from sfumato.compare.pairing import Outcomes
+from sfumato.compare.outcomes import Outcomes
 from sfumato.compare.sums import weighted_sum
 from sfumato.compare.variance import Strata, by_model
 
@@ -32,7 +33,8 @@ def category_rows(
     strata = np.split(np.argsort(outcomes.label, kind="stable"), np.cumsum(counts)[:-1])
     shares = _shares(outcomes.label, has_faces, n_categories)
     cells: dict[tuple[str, str], list[Contrast]] = {}
-    for item in [*accuracies(layout), *differences(layout)]:
+    wanted = [item for item in differences(layout) if item.reference != SCRATCH]
+    for item in [*accuracies(layout), *wanted]:
         cells.setdefault((item.model, item.arm), []).append(item)
     for (model, arm), items in cells.items():
         columns: dict[str, list[float | None]] = {}

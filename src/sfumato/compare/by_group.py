@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sfumato.compare.by_category import contrast_changes
 from sfumato.compare.groups import group_strata, read_image_groups, supercategory_strata
 from sfumato.compare.layout import Contrast, Layout, accuracies, differences, lay_out
-from sfumato.compare.pairing import Outcomes
+from sfumato.compare.outcomes import Outcomes
 from sfumato.compare.settings import CompareSettings
 from sfumato.data.groups import read_groups
 from sfumato.errors import UsageError

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,7 +176,7 @@ def _moments(values: Values, group: Ints, n: Values) -> tuple[Values, Values]:
 
 
 def _seed_parts(
-    d: NDArray[np.float32], group: Ints, n: Values, models: Sequence[int]
+    d: NDArray[np.floating[Any]], group: Ints, n: Values, models: Sequence[int]
 ) -> tuple[Values, Values, float]:
     """V_seed and V_rest of the mean over models, each (groups,), and their degrees of freedom."""
     seed, rest, df = np.zeros(len(n)), np.zeros(len(n)), 0
@@ -190,7 +191,7 @@ def _seed_parts(
     return seed, rest, float(df)
 
 
-def _of_model(d: NDArray[np.float32], group: Ints, n: Values) -> tuple[Values, Values]:
+def _of_model(d: NDArray[np.floating[Any]], group: Ints, n: Values) -> tuple[Values, Values]:
     seeds = len(d)
     each = [_moments(row.astype(np.float64), group, n) for row in d]
     means, squares = (np.stack(values) for values in zip(*each, strict=True))
@@ -199,7 +200,7 @@ def _of_model(d: NDArray[np.float32], group: Ints, n: Values) -> tuple[Values, V
     return means.var(axis=0, ddof=1) / seeds, rest / seeds
 
 
-def variance_of(d: NDArray[np.float32], models: Sequence[int]) -> tuple[Values, Variance]:
+def variance_of(d: NDArray[np.floating[Any]], models: Sequence[int]) -> tuple[Values, Variance]:
     """Mean differences over one set of images, and their variances, for several kinds of outcome.
 
     Args:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, overload
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sfumato.compare.arms import REFERENCES, reference_of
+from sfumato.compare.arms import reference_of
 from sfumato.compare.attention import ATTENTION_SCHEMA, attention_table, face_view
 from sfumato.compare.by_group import BY_GROUP_SCHEMA, Grouping, group_table
 from sfumato.compare.components import Changes, group_changes
@@ -24,9 +24,11 @@ from sfumato.compare.exposure import (
     exposure_of,
     trends_table,
 )
-from sfumato.compare.layout import ALL_MODELS, METRICS
+from sfumato.compare.layout import ALL_MODELS
 from sfumato.compare.losses import LOSSES_SCHEMA, Measures, losses_table
-from sfumato.compare.pairing import Outcomes, cell
+from sfumato.compare.measured import Measured, class_precision
+from sfumato.compare.outcomes import Outcomes
+from sfumato.compare.pairing import by_run, runs_of
 from sfumato.compare.precision import Scored
 from sfumato.compare.precision_comparison import (
     PRECISION_DIFFERENCES_SCHEMA,
@@ -65,12 +67,11 @@ FURTHER_SCHEMAS = {
     "by_group": BY_GROUP_SCHEMA,
 }
 """The tables made here, as the modules they come from describe them, but for lists (joined with "; ") and
-empty text (null); a reference is "original" or "none" as in every table. Each is empty where nothing is known
-of its matter: no scores, no faces, no attention, no groups."""
+empty text (null); a reference is "scratch", "original" or "none" as in every table. Each is empty where
+nothing is known of its matter: no scores, no faces, no attention, no groups."""
 
 _Pair = tuple[str, str]
 _Found = dict[str, list[pa.Table]]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -100,39 +101,46 @@ def further_tables(
     Raises:
         UsageError: a grouping that does not fit the images.
     """
-    found: _Found = {name: [] for name in FURTHER_SCHEMAS}
+    found = _nothing()
     found["by_group"].append(group_table(outcomes, beside.groups, settings))
-    runs = {cell(item.facts): item for item in beside.predictions}
-    pairs = list(_pairs(outcomes))
+    runs = runs_of(beside.predictions)
+    pairs = list(outcomes.pairs())
     precision = _precision(outcomes, runs, pairs, (settings, progress))
     if precision is not None:
-        found["precision"].append(precision.table(outcomes.categories))
-        found["precision_differences"].append(precision.difference_table(outcomes.categories))
+        found |= _precision_tables(precision, outcomes.categories)
     by_pair = _ByPair(outcomes, runs, settings)
     exposure = _exposure(outcomes, beside.faces)
     for pair in pairs:
         for name, table in by_pair.tables(pair, precision, exposure):
             found[name].append(table)
-    views = _by_run(outcomes, runs, lambda item, rows: face_view(item.table, rows))
+    views = by_run(outcomes, runs, lambda item, rows: face_view(item.table, rows))
     known = {key: [view for view in of_seeds if view is not None] for key, of_seeds in views.items()}
     if all(len(known[key]) == len(views[key]) for key in views):
         found["attention"].append(attention_table(known, outcomes.label, outcomes.categories))
+    return _all_joined(found)
+
+
+def tables_of_measured(
+    measured: Measured, *, settings: CompareSettings = CompareSettings()
+) -> dict[str, pa.Table]:
+    """The tables of `FURTHER_SCHEMAS` for attributes and objects: average precision of each, its changes."""
+    precision = class_precision(measured, settings.confidence)
+    return _all_joined(_nothing() | _precision_tables(precision, measured.categories))
+
+
+def _nothing() -> _Found:
+    return {name: [] for name in FURTHER_SCHEMAS}
+
+
+def _precision_tables(precision: PrecisionComparison, categories: Sequence[str]) -> _Found:
+    return {
+        "precision": [precision.table(categories)],
+        "precision_differences": [precision.difference_table(categories)],
+    }
+
+
+def _all_joined(found: _Found) -> dict[str, pa.Table]:
     return {name: _joined(tables, FURTHER_SCHEMAS[name]) for name, tables in found.items()}
-
-
-def _pairs(outcomes: Outcomes) -> Iterator[_Pair]:
-    """Every arm with each reference that some model has beside it, in the order of the differences."""
-    for arm in outcomes.arms():
-        own = reference_of(arm)
-        for place, reference in enumerate(REFERENCES):
-            if own is not None and REFERENCES.index(own) <= place:
-                continue
-            for base in outcomes.arms():
-                both = any(
-                    (m, arm) in outcomes.ranks and (m, base) in outcomes.ranks for m in outcomes.models
-                )
-                if reference_of(base) == reference and both:
-                    yield arm, base
 
 
 class _ByPair:
@@ -145,14 +153,14 @@ class _ByPair:
         settings: CompareSettings,
     ) -> None:
         self._outcomes, self._settings = outcomes, settings
-        best = _by_run(outcomes, runs, lambda item, rows: best_categories(item.table, rows))
+        best = by_run(outcomes, runs, lambda item, rows: best_categories(item.table, rows))
         self._predicted = {key: np.stack(of_seeds) for key, of_seeds in best.items()}
 
     def tables(
         self, pair: _Pair, precision: PrecisionComparison | None, exposure: Exposure | None
     ) -> Iterator[tuple[str, pa.Table]]:
         """Name and table, one after the other."""
-        paired = [_paired(self._outcomes, pair, metric) for metric in METRICS]
+        paired = [_paired(self._outcomes, pair, metric) for metric in self._outcomes.metrics]
         changes = [self._changes(item) for item in paired]
         measures = Measures(changes[0], changes[1], _of_pair(precision, pair))
         yield from self._swaps(pair, measures)
@@ -187,26 +195,9 @@ class _ByPair:
 
 def _paired(outcomes: Outcomes, pair: _Pair, metric: str) -> PairedOutcomes:
     models = [m for m in outcomes.models if all((m, arm) in outcomes.ranks for arm in pair)]
-    arm, base = (
-        np.concatenate([outcomes.ranks[model, one] < METRICS[metric] for model in models]) for one in pair
-    )
+    arm, base = (np.concatenate([outcomes.values((model, one), metric) for model in models]) for one in pair)
     number = [place for place, model in enumerate(models) for _ in outcomes.seeds[model]]
     return PairedOutcomes(metric, pair, arm, base, tuple(number))
-
-
-def _by_run(
-    outcomes: Outcomes,
-    runs: Mapping[tuple[str, str, int], Predictions],
-    read: Callable[[Predictions, NDArray[np.int64]], _T],
-) -> dict[tuple[str, str], list[_T]]:
-    """Something of every run, for the images compared: (model, arm) to one for each seed."""
-    return {
-        (model, arm): [
-            read(runs[model, arm, seed], rows)
-            for seed, rows in zip(outcomes.seeds[model], of_seeds, strict=True)
-        ]
-        for (model, arm), of_seeds in outcomes.rows.items()
-    }
 
 
 def _precision(

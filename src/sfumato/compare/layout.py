@@ -1,24 +1,23 @@
 """Which run is which row of one big matrix, and which differences are taken between rows.
 
-Everything that is compared is linear in the outcomes of single images, so a whole comparison is one
-matrix of outcomes (runs by images), one product with resampling weights, and one with contrasts.
+Everything that is compared is linear in the values of single images, so a whole comparison is one matrix of
+values (runs by images), one product with resampling weights, and one with contrasts. A value is right or
+wrong; or, of a metric that is no mean over images, a pseudo-value (`sfumato.compare.measured`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.compare.arms import REFERENCES, reference_of
-from sfumato.compare.pairing import Outcomes
+from sfumato.compare.arms import reference_of, references_of
+from sfumato.compare.outcomes import Valued
 
 ALL_MODELS = "all"
 """Stands for the mean over models, in tables of more than one."""
-
-METRICS = {"top1_accuracy": 1, "top5_accuracy": 5}
-"""Metric to k: an image counts as right where fewer than k categories were placed before its own."""
 
 Values = NDArray[np.float64]
 
@@ -34,12 +33,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of groups: an accuracy, or (with a reference) a difference of two.
+    """A weighted sum of groups: a metric, or (with a reference) a difference of two.
 
     Attributes:
         model: or "all", the mean over models.
         arm, metric: what it is about.
-        reference: "original", "none", or "" for the accuracy itself.
+        reference: "scratch", "original", "none", or "" for the metric itself.
         weights: (groups,).
     """
 
@@ -52,18 +51,19 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The matrix of outcomes and what its rows mean.
+    """The matrix of values and what its rows mean.
 
     Attributes:
         groups: model, arm and metric.
-        correct: (rows + 1, n) float32, 1 where a run was right; the last row is zero, for padding.
+        correct: (rows + 1, n) float32, 1 where a run was right, or float64, the value of an image; the last
+            row is zero, for padding.
         members: (groups, most seeds): rows of each group, padded with the last row.
         n_seeds: (groups,).
         models: names.
     """
 
     groups: tuple[Group, ...]
-    correct: NDArray[np.float32]
+    correct: NDArray[np.floating[Any]]
     members: NDArray[np.int64]
     n_seeds: NDArray[np.int64]
     models: tuple[str, ...]
@@ -78,26 +78,27 @@ class Layout:
         return self.members[group, : self.n_seeds[group]]
 
 
-def lay_out(outcomes: Outcomes) -> Layout:
-    """Outcomes as one matrix of right and wrong."""
+def lay_out(outcomes: Valued) -> Layout:
+    """Values as one matrix; right and wrong in half the memory."""
     groups = [
         Group(model, arm, metric)
         for model in outcomes.models
         for arm in outcomes.arms(model)
-        for metric in METRICS
+        for metric in outcomes.metrics
     ]
-    blocks = [outcomes.ranks[group.model, group.arm] < METRICS[group.metric] for group in groups]
+    blocks = [outcomes.values((group.model, group.arm), group.metric) for group in groups]
     counts = np.array([len(block) for block in blocks])
-    zero = np.zeros((1, len(outcomes.label)), dtype=bool)
+    zero = np.zeros((1, len(outcomes.image_ids)), dtype=blocks[0].dtype)
     members = np.full((len(groups), counts.max()), counts.sum())
     for number, (start, count) in enumerate(zip(np.cumsum(counts) - counts, counts, strict=True)):
         members[number, :count] = start + np.arange(count)
-    correct = np.concatenate([*blocks, zero]).astype(np.float32)
+    kind = np.float32 if blocks[0].dtype == bool else np.float64
+    correct: NDArray[np.floating[Any]] = np.concatenate([*blocks, zero]).astype(kind)
     return Layout(tuple(groups), correct, members, counts, outcomes.models)
 
 
 def accuracies(layout: Layout) -> list[Contrast]:
-    """The accuracy of each model and arm under each metric, and the mean over models where there are more."""
+    """The value of each model and arm under each metric, and the mean over models where there are more."""
     found = []
     for number, group in enumerate(layout.groups):
         weights = np.zeros(len(layout.groups))
@@ -107,11 +108,11 @@ def accuracies(layout: Layout) -> list[Contrast]:
 
 
 def differences(layout: Layout) -> list[Contrast]:
-    """The difference of every arm to `original` and to `none`, where the model has them."""
+    """The difference of every arm to each of its references (`references_of`) that the model has."""
     index = {group: number for number, group in enumerate(layout.groups)}
     found = []
     for group, number in index.items():
-        for reference in REFERENCES:
+        for reference in references_of(group.arm):
             base = _reference_group(layout, group, reference)
             if base is None:
                 continue
@@ -122,10 +123,6 @@ def differences(layout: Layout) -> list[Contrast]:
 
 
 def _reference_group(layout: Layout, group: Group, reference: str) -> Group | None:
-    # `none` is compared with `original`; the other way round would be the same number again.
-    own = reference_of(group.arm)
-    if own is not None and REFERENCES.index(own) <= REFERENCES.index(reference):
-        return None
     same = (other for other in layout.groups if (other.model, other.metric) == (group.model, group.metric))
     return next((other for other in same if reference_of(other.arm) == reference), None)
 

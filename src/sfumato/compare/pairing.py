@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,49 +13,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sfumato.compare.arms import REFERENCES, arm_name, reference_of
+from sfumato.compare.outcomes import Cell, Indices, Outcomes, Paired, Ranks, arm_order
 from sfumato.errors import TableError, UsageError
-from sfumato.predictions import Predictions
+from sfumato.predictions import Evaluated
+from sfumato.progress import Progress, silent
 
-Strings = NDArray[np.str_]
-Ranks = NDArray[np.int32]
+Run = tuple[str, str, int]
+"""Model, arm and seed."""
 
-
-@dataclass(frozen=True, eq=False)
-class Outcomes:
-    """What every model, trained in every arm with every seed, made of the same n images.
-
-    Attributes:
-        image_ids: (n,) sorted.
-        label: (n,) index into `categories`.
-        categories: names.
-        ranks: (model, arm) to (seeds, n): how many categories were placed before the right one.
-        seeds: model to its seeds, in the order of the rows of `ranks`.
-        excluded: image id to the reason for which it is in none of these.
-        rows: (model, arm) to (seeds, n): which row of a run's own table (and scores) an image is.
-    """
-
-    image_ids: Strings
-    label: NDArray[np.int64]
-    categories: tuple[str, ...]
-    ranks: Mapping[tuple[str, str], Ranks]
-    seeds: Mapping[str, tuple[int, ...]]
-    excluded: Mapping[str, str]
-    rows: Mapping[tuple[str, str], NDArray[np.int64]] = field(default_factory=dict)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names, sorted."""
-        return tuple(sorted(self.seeds))
-
-    def arms(self, model: str | None = None) -> tuple[str, ...]:
-        """Arms of one model or of all: original, none, the others by name."""
-        found = {arm for name, arm in self.ranks if model in (None, name)}
-        return tuple(sorted(found, key=_arm_order))
-
-
-def _arm_order(arm: str) -> tuple[int, str]:
-    reference = reference_of(arm)
-    return (REFERENCES.index(reference) if reference else len(REFERENCES), arm)
+_E = TypeVar("_E", bound=Evaluated)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,29 +32,116 @@ class _Row:
     title: str
     image_ids: pa.ChunkedArray
     order: pa.Array
-    label: NDArray[np.int64]
-    rank: Ranks
     failed: Mapping[int, str]
 
 
-def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False) -> Outcomes:
-    """Pair predictions by image, and within a model by seed.
+def pair(predictions: Sequence[Evaluated], *, allow_single_seed: bool = False) -> Outcomes:
+    """Pair predictions of categories by image, and within a model by seed.
+
+    Raises:
+        UsageError: as `align`; runs that give an image different labels.
+        TableError: as `align`; a rank that is missing, a label without category.
+    """
+    return outcomes_of(align(predictions, allow_single_seed=allow_single_seed), predictions)
+
+
+def outcomes_of(paired: Paired, predictions: Sequence[Evaluated]) -> Outcomes:
+    """Right and wrong of the runs of a pairing; errors as of `pair`, but for those of `align`."""
+    runs = runs_of(predictions)
+    label = one_truth(paired, runs, _label, "labels")
+    _known_labels(label, paired)
+    ranks = {key: np.stack(of_seeds) for key, of_seeds in by_run(paired, runs, _rank).items()}
+    return Outcomes(**vars(paired), label=label, ranks=ranks)
+
+
+def _label(item: Evaluated, rows: Indices) -> Indices:
+    return np.asarray(item.table["label"].take(pa.array(rows)).to_numpy(), dtype=np.int64)
+
+
+def _rank(item: Evaluated, rows: Indices) -> Ranks:
+    rank = np.asarray(item.table["label_rank"].take(pa.array(rows)).fill_null(-1).to_numpy(), dtype=np.int32)
+    if (rank < 0).any():
+        raise TableError(f"{item.folder}: an image with status ok has no label_rank")
+    return rank
+
+
+def runs_of(predictions: Iterable[_E]) -> dict[Run, _E]:
+    """Predictions by model, arm and seed."""
+    return {cell(item.facts): item for item in predictions}
+
+
+def by_run(
+    paired: Paired,
+    runs: Mapping[Run, _E],
+    read: Callable[[_E, Indices], _T],
+    *,
+    progress: Progress = silent,
+) -> dict[Cell, list[_T]]:
+    """Something of every run, for the images compared: (model, arm) to one for each seed.
+
+    Args:
+        paired: the runs and images.
+        runs: their predictions.
+        read: it from one run, given the rows of the images.
+        progress: called as ("runs", done, total) after each.
+    """
+    found: dict[Cell, list[_T]] = {key: [] for key in paired.rows}
+    done = 0
+    for (model, arm), of_seeds in paired.rows.items():
+        for seed, rows in zip(paired.seeds[model], of_seeds, strict=True):
+            found[model, arm].append(read(runs[model, arm, seed], rows))
+            done += 1
+            progress("runs", done, len(runs))
+    return found
+
+
+def one_truth(
+    paired: Paired, runs: Mapping[Run, _E], read: Callable[[_E, Indices], NDArray[Any]], words: str
+) -> NDArray[Any]:
+    """What is true of each image, (n, ...), on which all runs must agree.
+
+    Args:
+        paired: the runs and images.
+        runs: their predictions.
+        read: it from one run, given the rows of the images.
+        words: what it is called.
+
+    Raises:
+        UsageError: two runs differ in it.
+    """
+    known: list[tuple[str, NDArray[Any]]] = []
+
+    def check(item: _E, rows: Indices) -> None:
+        title, found = _title(cell(item.facts)), read(item, rows)
+        known[:] = known or [(title, found)]
+        odd = np.flatnonzero((found != known[0][1]).reshape(len(found), -1).any(axis=1))
+        if len(odd):
+            image_id = paired.image_ids[odd[0]]
+            raise UsageError(f"{known[0][0]} and {title} give '{image_id}' different {words}")
+
+    by_run(paired, runs, check)
+    return known[0][1]
+
+
+def align(predictions: Sequence[Evaluated], *, allow_single_seed: bool = False) -> Paired:
+    """Find the images that all runs have in common, whatever was predicted of them.
 
     An image that failed in any of them is left out of all, so that every number is of the same images.
 
     Raises:
-        UsageError: nothing to compare; runs with other images, categories or seeds than the rest; two runs
-            that claim the same model, arm and seed; a model with one seed only, unless allowed.
-        TableError: an image that occurs twice in one table, a rank that is missing, a label without category.
+        UsageError: nothing to compare; runs of different tasks, or with other images, categories or seeds
+            than the rest; two runs that claim the same model, arm and seed; a model with one seed only,
+            unless allowed.
+        TableError: an image that occurs twice in one table.
     """
     if not predictions:
         raise UsageError("no predictions to compare; make some with sfumato train and sfumato evaluate")
     predictions = in_order(predictions)
+    _same_task(predictions)
     rows = _unique(predictions)
     first = next(iter(rows.values()))
     _same_categories(predictions)
     _same_recipes(predictions)
-    _known_labels(first, len(predictions[0].facts["categories"]))
     for row in rows.values():
         _same_images(first, row)
     seeds = _seeds(rows, allow_single_seed=allow_single_seed)
@@ -96,33 +150,34 @@ def pair(predictions: Sequence[Predictions], *, allow_single_seed: bool = False)
     kept = ~np.isin(np.arange(len(ids)), list(failed))
     if not kept.any():
         raise UsageError("every image failed in at least one run; nothing is left to compare")
-    cells = _cells(rows, seeds)
-    outcomes = Outcomes(
+    paired = Paired(
         image_ids=ids[kept],
-        label=first.label[kept],
         categories=tuple(predictions[0].facts["categories"]),
-        ranks={key: np.stack([row.rank[kept] for row in of]) for key, of in cells.items()},
         seeds=seeds,
-        rows={key: np.stack([row.order.to_numpy()[kept] for row in of]) for key, of in cells.items()},
         excluded={str(ids[index]): failed[index] for index in sorted(failed)},
+        rows={
+            key: np.stack([row.order.to_numpy()[kept] for row in of])
+            for key, of in _cells(rows, seeds).items()
+        },
+        task=predictions[0].facts.get("task"),
     )
-    _one_of_each_reference(outcomes)
-    return outcomes
+    _one_of_each_reference(paired)
+    return paired
 
 
-def in_order(predictions: Iterable[Predictions]) -> list[Predictions]:
+def in_order(predictions: Iterable[Evaluated]) -> list[Evaluated]:
     """Predictions by model, arm and seed, so that their order decides nothing."""
     return sorted(predictions, key=lambda item: cell(item.facts))
 
 
-def cell(facts: Mapping[str, Any]) -> tuple[str, str, int]:
+def cell(facts: Mapping[str, Any]) -> Run:
     """Model, arm and seed of a run, from the facts of its predictions."""
     return str(facts["model"]), arm_name(facts["train_arm"], facts["eval_arm"]), int(facts["seed"])
 
 
-def _unique(predictions: Iterable[Predictions]) -> dict[tuple[str, str, int], _Row]:
-    rows: dict[tuple[str, str, int], _Row] = {}
-    folders: dict[tuple[str, str, int], Any] = {}
+def _unique(predictions: Iterable[Evaluated]) -> dict[Run, _Row]:
+    rows: dict[Run, _Row] = {}
+    folders: dict[Run, Any] = {}
     first: tuple[pa.ChunkedArray, pa.Array] | None = None
     for item in predictions:
         key = cell(item.facts)
@@ -138,29 +193,43 @@ def _unique(predictions: Iterable[Predictions]) -> dict[tuple[str, str, int], _R
     return rows
 
 
-def _order(item: Predictions) -> pa.Array:
+def _order(item: Evaluated) -> pa.Array:
     ids = item.table["image_id"]
     if pc.count_distinct(ids).as_py() < len(ids):
         raise TableError(f"{item.folder}: an image occurs twice")
     return pc.sort_indices(ids)
 
 
-def _title(key: tuple[str, str, int]) -> str:
+def _title(key: Run) -> str:
     model, arm, seed = key
     return f"model {model}, arm {arm}, seed {seed}"
 
 
-def _row(title: str, item: Predictions, order: pa.Array) -> _Row:
-    table = item.table.select(["image_id", "label", "label_rank", "status", "error"]).take(order)
-    ranks = table["label_rank"].fill_null(-1).to_numpy().astype(np.int32)
+def _row(title: str, item: Evaluated, order: pa.Array) -> _Row:
+    table = item.table.select(["image_id", "status", "error"]).take(order)
     ok = pc.equal(table["status"], "ok").to_numpy()
-    if (ok & (ranks < 0)).any():
-        raise TableError(f"{item.folder}: an image with status ok has no label_rank")
     failed = {int(index): f"{title}: {table['error'][index].as_py()}" for index in np.flatnonzero(~ok)}
-    return _Row(title, table["image_id"], order, table["label"].to_numpy().astype(np.int64), ranks, failed)
+    return _Row(title, table["image_id"], order, failed)
 
 
-def _same_categories(predictions: Sequence[Predictions]) -> None:
+def _same_task(predictions: Sequence[Evaluated]) -> None:
+    first = predictions[0]
+    for item in predictions[1:]:
+        if _task(item) != _task(first):
+            raise UsageError(
+                f"{item.folder} is of {' '.join(_task(item))}, {first.folder} of {' '.join(_task(first))}; "
+                "compare one task at a time: name the folder of one task and protocol"
+            )
+
+
+def _task(item: Evaluated) -> tuple[str, ...]:
+    task = item.facts.get("task")
+    if task is None:
+        return ("no", "downstream", "task")
+    return "task", str(task["name"]), f"({task['kind']}, {task['protocol']})"
+
+
+def _same_categories(predictions: Sequence[Evaluated]) -> None:
     first = predictions[0]
     for item in predictions[1:]:
         if tuple(item.facts["categories"]) != tuple(first.facts["categories"]):
@@ -174,9 +243,9 @@ _CONDITIONS = {"images": "images", "precision": "precision", "processes": "numbe
 """Facts of training beside the recipe that change results a little, and what messages call them."""
 
 
-def _same_recipes(predictions: Sequence[Predictions]) -> None:
+def _same_recipes(predictions: Sequence[Evaluated]) -> None:
     """Arms of a model must differ by their images only."""
-    first: dict[str, Predictions] = {}
+    first: dict[str, Evaluated] = {}
     for item in predictions:
         other = first.setdefault(str(item.facts["model"]), item)
         if item.facts.get("recipe") != other.facts.get("recipe"):
@@ -193,12 +262,12 @@ def _same_recipes(predictions: Sequence[Predictions]) -> None:
                 )
 
 
-def _known_labels(row: _Row, n_categories: int) -> None:
-    odd = np.flatnonzero((row.label < 0) | (row.label >= n_categories))
+def _known_labels(label: Indices, paired: Paired) -> None:
+    odd = np.flatnonzero((label < 0) | (label >= len(paired.categories)))
     if len(odd):
         raise TableError(
-            f"{row.title}: '{row.image_ids[int(odd[0])]}' has label {row.label[odd[0]]}, "
-            f"which is none of its {n_categories} categories"
+            f"'{paired.image_ids[odd[0]]}' has label {label[odd[0]]}, "
+            f"which is none of the {len(paired.categories)} categories of the runs"
         )
 
 
@@ -209,12 +278,9 @@ def _same_images(first: _Row, row: _Row) -> None:
             f"{first.title} and {row.title} were evaluated on different images "
             f"({len(odd)} in only one of them, '{odd[0]}' first); evaluate both on the same images"
         )
-    if not np.array_equal(first.label, row.label):
-        odd_id = first.image_ids[int(np.flatnonzero(first.label != row.label)[0])]
-        raise UsageError(f"{first.title} and {row.title} give '{odd_id}' different labels")
 
 
-def _seeds(rows: Iterable[tuple[str, str, int]], *, allow_single_seed: bool) -> dict[str, tuple[int, ...]]:
+def _seeds(rows: Iterable[Run], *, allow_single_seed: bool) -> dict[str, tuple[int, ...]]:
     found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for model, arm, seed in rows:
         found[model][arm].add(seed)
@@ -240,17 +306,15 @@ def _failed(rows: Iterable[_Row]) -> dict[int, str]:
     return failed
 
 
-def _cells(
-    rows: Mapping[tuple[str, str, int], _Row], seeds: Mapping[str, tuple[int, ...]]
-) -> dict[tuple[str, str], list[_Row]]:
-    found = sorted({(model, arm) for model, arm, _ in rows}, key=lambda cell: (cell[0], _arm_order(cell[1])))
+def _cells(rows: Mapping[Run, _Row], seeds: Mapping[str, tuple[int, ...]]) -> dict[Cell, list[_Row]]:
+    found = sorted({(model, arm) for model, arm, _ in rows}, key=lambda cell: (cell[0], arm_order(cell[1])))
     return {(model, arm): [rows[model, arm, seed] for seed in seeds[model]] for model, arm in found}
 
 
-def _one_of_each_reference(outcomes: Outcomes) -> None:
-    for model in outcomes.models:
+def _one_of_each_reference(paired: Paired) -> None:
+    for model in paired.models:
         for reference in REFERENCES:
-            same = [arm for arm in outcomes.arms(model) if reference_of(arm) == reference]
+            same = [arm for arm in paired.arms(model) if reference_of(arm) == reference]
             if len(same) > 1:
                 raise UsageError(
                     f"model {model} has {len(same)} arms that could be the reference '{reference}' "

@@ -1,17 +1,22 @@
 """The tables of a comparison: schemas, and how they lie on disk.
 
-Accuracies and differences are fractions (a difference of -0.01 is one point lost); a difference is the
-arm minus its reference. `n_images` counts images once, however many seeds and models saw them; `n_seeds` is
-the number of seeds a model (for "all" models: the fewest of any). What cannot be known is null.
+A metric is top-1 or top-5 accuracy; or, of a downstream task of attributes or objects, one of those that
+its predictions name (`sfumato.compare.measured`). Metrics and differences are fractions (a difference of
+-0.01 is one point lost); a difference is the arm minus its reference. `n_images` counts images once, however
+many seeds and models saw them; `n_seeds` is the number of seeds a model (for "all" models: the fewest of
+any). What cannot be known is null.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from sfumato.compare.arms import NONE, ORIGINAL
 from sfumato.compare.further import FURTHER_SCHEMAS
 from sfumato.records import Manifest, read_manifest, read_table, write_csv, write_table
 
@@ -29,10 +34,10 @@ OVERALL_SCHEMA = pa.schema(
         ("n_seeds", pa.int64()),
     ]
 )
-"""Accuracy by model and arm. `metric` is "top1_accuracy" or "top5_accuracy"; `subset` is "all", "with_faces"
-or "without_faces"; `mean` is over seeds; `standard_error` is the standard deviation over seeds (ddof 1; with
-the setting `sem` "study" ddof 2) by the root of their number, null for one seed (two). Model "all" is the
-mean over models, which are taken as given."""
+"""The metrics by model and arm. `metric` is "top1_accuracy", "top5_accuracy" or a task's; `subset` is "all",
+"with_faces" or "without_faces"; `mean` is over seeds; `standard_error` is the standard deviation over seeds
+(ddof 1; with the setting `sem` "study" ddof 2) by the root of their number, null for one seed (two). Model
+"all" is the mean over models, which are taken as given."""
 
 DIFFERENCES_SCHEMA = pa.schema(
     [
@@ -58,17 +63,17 @@ DIFFERENCES_SCHEMA = pa.schema(
         ("images_needed", pa.int64()),
     ]
 )
-"""Arm minus reference ("original" or "none"), with the interval of the paired bootstrap over images and
-seeds. `standard_error` and `degrees_of_freedom` (Satterthwaite) are of the difference, over images and seeds
-(`sfumato.compare.variance`); `p_value` is two-sided, of no difference; `p_equivalence` of two one-sided
-tests that the difference is `margin` or more either way. `outcome`: "equivalent" (that test passes at 1 -
-confidence: no meaningful cost, which may differ from zero all the same), else "cost" or "gain" (the interval
-leaves zero out), else "undecided". `smallest_effect` is the true difference that the study would have seen
-in 80 % of repetitions. Where it is undecided, `seeds_needed` and `images_needed` are
-the fewest seeds of each model (on the same images) and images (with the same seeds), each alone, with which
-it would be decided in 80 % of repetitions, were the measured difference the truth; null where no number
-would do, or nothing is known of seeds. Below two images, and where five or fewer all changed alike,
-the interval and all that follows from it is null."""
+"""Arm minus reference ("scratch", "original" or "none"), with the interval of the paired bootstrap over
+images and seeds. `standard_error` and `degrees_of_freedom` (Satterthwaite) are of the difference, over
+images and seeds (`sfumato.compare.variance`); `p_value` is two-sided, of no difference; `p_equivalence` of
+two one-sided tests that the difference is `margin` or more either way. `outcome`: "equivalent" (that test
+passes at 1 - confidence: no meaningful cost, which may differ from zero all the same), else "cost" or "gain"
+(the interval leaves zero out), else "undecided". `smallest_effect` is the true difference that the study
+would have seen in 80 % of repetitions. Where it is undecided, `seeds_needed` and `images_needed` are the
+fewest seeds of each model (on the same images) and images (with the same seeds), each alone, with which it
+would be decided in 80 % of repetitions, were the measured difference the truth; null where no number would
+do, or nothing is known of seeds. Below two images, and where five or fewer all changed alike, the interval
+and all that follows from it is null."""
 
 SPLIT_PARTS = ("total", "recompression", "obfuscation")
 
@@ -125,7 +130,7 @@ BY_CATEGORY_SCHEMA = pa.schema(
         ("top5_accuracy", pa.float64()),
         *(
             (f"{metric}_{column}_to_{reference}", pa.float64())
-            for reference in ("original", "none")
+            for reference in (ORIGINAL, NONE)
             for metric in ("top1", "top5")
             for column in _OF_CATEGORY
         ),
@@ -134,21 +139,27 @@ BY_CATEGORY_SCHEMA = pa.schema(
 """One row for each model, arm and category, also for a category without images (n_images 0, values null).
 `share_with_faces` is of the images whose faces are known. Intervals and p-values
 (`sfumato.compare.components`) are for each category alone; q-values are Benjamini-Hochberg's over the
-categories of a model, arm, reference and metric. Null below two images, which know nothing of how images
-vary, and where every image changed in the same way."""
+categories of a model, arm, reference and metric. Differences to "scratch" are not taken by category. Empty
+for attributes and objects: theirs are in `precision_differences`. Null below two images, which know nothing
+of how images vary, and where every image changed in the same way."""
 
-SEEDS_SCHEMA = pa.schema(
-    [
-        ("model", pa.string()),
-        ("arm", pa.string()),
-        ("seed", pa.int64()),
-        ("subset", pa.string()),
-        ("n_images", pa.int64()),
-        ("top1_accuracy", pa.float64()),
-        ("top5_accuracy", pa.float64()),
-    ]
-)
-"""Accuracy of every single run."""
+
+def seeds_schema(metrics: Sequence[str] = ("top1_accuracy", "top5_accuracy")) -> pa.Schema:
+    """Of the table of single runs: one column a metric."""
+    return pa.schema(
+        [
+            ("model", pa.string()),
+            ("arm", pa.string()),
+            ("seed", pa.int64()),
+            ("subset", pa.string()),
+            ("n_images", pa.int64()),
+            *((metric, pa.float64()) for metric in metrics),
+        ]
+    )
+
+
+SEEDS_SCHEMA = seeds_schema()
+"""Accuracy of every single run; of a downstream task its own metrics in their place (`seeds_schema`)."""
 
 EXCLUDED_SCHEMA = pa.schema([("image_id", pa.string()), ("reason", pa.string())])
 """Images that failed in at least one run, and were left out of every number."""
@@ -193,6 +204,16 @@ class Tables:
     by_group: pa.Table = field(default_factory=FURTHER_SCHEMAS["by_group"].empty_table)
     manifest: Manifest | None = None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was compared, the main one first."""
+        return metrics_of(self.manifest)
+
+    @property
+    def task(self) -> Mapping[str, Any] | None:
+        """The downstream task (name, title, kind, protocol, metrics), or None."""
+        return self.manifest.facts.get("task") if self.manifest else None
+
     def named(self) -> dict[str, pa.Table]:
         """The tables by name, in the order of `SCHEMAS`."""
         return {name: getattr(self, name) for name in SCHEMAS}
@@ -206,8 +227,14 @@ def read_tables(folder: Path) -> Tables:
         TableError: a table is missing or lacks a column.
     """
     manifest = read_manifest(folder, kind=KIND)
-    found = {name: read_table(folder / f"{name}.parquet", schema) for name, schema in SCHEMAS.items()}
+    schemas = SCHEMAS | {"seeds": seeds_schema(metrics_of(manifest))}
+    found = {name: read_table(folder / f"{name}.parquet", schema) for name, schema in schemas.items()}
     return Tables(**found, manifest=manifest)
+
+
+def metrics_of(manifest: Manifest | None) -> tuple[str, ...]:
+    """The metrics of a comparison, the main one first; accuracies where its facts name none."""
+    return tuple((manifest.facts if manifest else {}).get("metrics", ("top1_accuracy", "top5_accuracy")))
 
 
 def write_tables(folder: Path, tables: Tables) -> None:

@@ -23,11 +23,11 @@ from sfumato.compare.inference import (
     standard_error,
 )
 from sfumato.compare.layout import ALL_MODELS, Contrast, Layout, Values, accuracies, differences, lay_out
-from sfumato.compare.pairing import Outcomes
+from sfumato.compare.outcomes import Outcomes, Valued
 from sfumato.compare.planning import TOLERANCE, images_needed, outcome, seeds_needed
 from sfumato.compare.settings import SEM_DDOF, CompareSettings
 from sfumato.compare.sums import weighted_sum
-from sfumato.compare.tables import SCHEMAS, SPLIT_PARTS, Tables
+from sfumato.compare.tables import SCHEMAS, SPLIT_PARTS, Tables, seeds_schema
 from sfumato.compare.variance import Spread, joined_strata, smallest_effect, spread_of
 from sfumato.progress import Progress, silent
 
@@ -37,7 +37,7 @@ HasFaces = NDArray[np.int8]
 """For each image: 1 with faces, 0 examined and none found, -1 not known."""
 
 OUTCOME_TABLES = ("overall", "differences", "split", "architectures", "by_category", "seeds", "excluded")
-"""The tables made here; all that right and wrong alone can tell."""
+"""The tables made here; all that values of single images can tell."""
 
 Row = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Subset:
 
     Attributes:
         name: "all", "with_faces" or "without_faces".
-        strata: columns of each category.
+        strata: columns of each category, or all in one.
     """
 
     name: str
@@ -66,13 +66,13 @@ class Subset:
 
 
 def tabulate(
-    outcomes: Outcomes,
+    outcomes: Valued,
     has_faces: HasFaces | None,
     *,
     settings: CompareSettings = CompareSettings(),
     progress: Progress = silent,
 ) -> Tables:
-    """The tables that right and wrong can tell; the others of `Tables` are left empty.
+    """The tables that values of single images can tell; the others of `Tables` are left empty.
 
     Args:
         outcomes: of n images.
@@ -90,26 +90,21 @@ def tabulate(
         rows["split"] += split_rows(found)
         rows["architectures"] += architecture_rows(found, settings.confidence)
         progress(STAGE, number, len(subsets) + 1)
-    rows["by_category"] += category_rows(outcomes, layout, has_faces, settings.confidence)
+    if isinstance(outcomes, Outcomes):
+        rows["by_category"] += category_rows(outcomes, layout, has_faces, settings.confidence)
     rows["seeds"] += _seed_rows(outcomes, subsets)
     rows["excluded"] += [{"image_id": key, "reason": reason} for key, reason in outcomes.excluded.items()]
     progress(STAGE, len(subsets) + 1, len(subsets) + 1)
-    return Tables(**{name: pa.Table.from_pylist(of, schema=SCHEMAS[name]) for name, of in rows.items()})
+    schemas = SCHEMAS | {"seeds": seeds_schema(outcomes.metrics)}
+    return Tables(**{name: pa.Table.from_pylist(of, schema=schemas[name]) for name, of in rows.items()})
 
 
-def _subsets(outcomes: Outcomes, has_faces: HasFaces | None) -> list[Subset]:
-    everything = np.ones(len(outcomes.label), dtype=bool)
+def _subsets(outcomes: Valued, has_faces: HasFaces | None) -> list[Subset]:
+    everything = np.ones(len(outcomes.image_ids), dtype=bool)
     masks = {"all": everything}
     if has_faces is not None:
         masks |= {"with_faces": has_faces == 1, "without_faces": has_faces == 0}
-    return [Subset(name, _by_label(outcomes, mask)) for name, mask in masks.items()]
-
-
-def _by_label(outcomes: Outcomes, mask: NDArray[np.bool_]) -> tuple[Indices, ...]:
-    columns = np.flatnonzero(mask)
-    order = columns[np.argsort(outcomes.label[columns], kind="stable")]
-    ends = np.cumsum(np.bincount(outcomes.label[columns], minlength=len(outcomes.categories)))
-    return tuple(np.split(order, ends[:-1]))
+    return [Subset(name, outcomes.strata(np.flatnonzero(mask))) for name, mask in masks.items()]
 
 
 def difference_rows(layout: Layout, subset: Subset, settings: CompareSettings) -> Iterator[Row]:
@@ -287,18 +282,18 @@ def _combined(parts: Sequence[tuple[float, float | None]]) -> float | None:
     return float(np.sqrt(sum(known))) if parts and len(known) == len(parts) else None
 
 
-def _seed_rows(outcomes: Outcomes, subsets: Sequence[Subset]) -> Iterator[Row]:
+def _seed_rows(outcomes: Valued, subsets: Sequence[Subset]) -> Iterator[Row]:
     for model in outcomes.models:
         for arm in outcomes.arms(model):
-            for seed, ranks in zip(outcomes.seeds[model], outcomes.ranks[model, arm], strict=True):
+            found = {metric: outcomes.values((model, arm), metric) for metric in outcomes.metrics}
+            for place, seed in enumerate(outcomes.seeds[model]):
                 for subset in subsets:
-                    seen = ranks[subset.columns]
+                    seen = {metric: values[place][subset.columns] for metric, values in found.items()}
                     yield {
                         "model": model,
                         "arm": arm,
                         "seed": seed,
                         "subset": subset.name,
-                        "n_images": len(seen),
-                        "top1_accuracy": float((seen < 1).mean()) if len(seen) else None,
-                        "top5_accuracy": float((seen < 5).mean()) if len(seen) else None,
+                        "n_images": subset.n_images,
+                        **{name: float(of.mean()) if len(of) else None for name, of in seen.items()},
                     }

@@ -1,5 +1,8 @@
 """The tables judged: for every arm in which something is hidden, what it did to top-1 accuracy.
 
+Of a downstream task it is what hiding faces in pre-training did to the task's main metric; and what each arm
+gained over training from scratch.
+
 Three answers (`sfumato.compare.planning.outcome`): no meaningful cost, where the equivalence test passes at
 the margin; a cost (or gain) of at least so much, where the interval leaves zero out; or that this study
 cannot tell. An interval that holds zero is never called "no cost". The words are in
@@ -7,8 +10,8 @@ cannot tell. An interval that holds zero is never called "no cost". The words ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sfumato.compare import wording
-from sfumato.compare.arms import NONE, ORIGINAL, is_obfuscated, short_names
+from sfumato.compare.arms import NONE, ORIGINAL, SCRATCH, is_obfuscated, short_names
+from sfumato.compare.gains import Gain, gains
 from sfumato.compare.layout import ALL_MODELS
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import Tables
-from sfumato.compare.wording import points
+from sfumato.compare.wording import About, points
 from sfumato.records import write_json
 
-__all__ = ["AffectedCategory", "Finding", "Verdict", "judge", "points", "write_verdict"]
+__all__ = ["AffectedCategory", "Finding", "Gain", "Verdict", "judge", "points", "write_verdict"]
 
 VERDICT = "verdict.json"
 SCHEMA_VERSION = 1
 """Of `verdict.json`: raised when a name in it goes or changes its meaning."""
 
-_METRIC = "top1_accuracy"
 _REAL_LOSSES = ("real loss", "swap and loss")
 Row = dict[str, Any]
 
@@ -55,7 +58,7 @@ class AffectedCategory:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one arm did to top-1 accuracy.
+    """What one arm did to top-1 accuracy, or to the main metric of a downstream task.
 
     Attributes:
         arm: its spec.
@@ -114,32 +117,58 @@ class Verdict:
         headline: one sentence over all arms.
         findings: one for every arm in which something is hidden.
         caveats: what to keep in mind, a sentence each.
+        gains: over training from scratch, one for each arm; empty where nothing was trained from scratch.
+        metric: that all of it is of.
     """
 
     headline: str
     findings: tuple[Finding, ...]
     caveats: tuple[str, ...]
+    gains: tuple[Gain, ...] = ()
+    metric: str = "top1_accuracy"
 
 
 def judge(tables: Tables) -> Verdict:
     """Put the tables into words."""
-    differences = tables.differences.to_pylist()
-    rows = [row for row in differences if _is_judged(row) and is_obfuscated(row["arm"])]
+    about = About.of(tables.metrics[0], tables.task, _confidence(tables))
+    judged = [row for row in tables.differences.to_pylist() if _is_judged(row, tables.metrics[0])]
+    findings = list(_findings(tables, judged, about))
+    names = short_names(dict.fromkeys(row["arm"] for row in judged))
+    gained = tuple(gains(judged, names, about))
+    caveats = wording.caveats(findings, gained, about, len(tables.excluded))
+    caveats += wording.rewriting(judged, findings, about)
+    caveats += _caveats_of_task(tables, about)
+    headline = wording.headline(findings, about)
+    if gained and not findings:
+        headline = " ".join(gain.sentence for gain in gained)
+    return Verdict(headline, tuple(findings), tuple(caveats), gained, tables.metrics[0])
+
+
+def _findings(tables: Tables, judged: Sequence[Row], about: About) -> Iterator[Finding]:
+    rows = [row for row in judged if is_obfuscated(row["arm"]) and row["reference"] != SCRATCH]
     models = {row["model"] for row in rows}
     model = ALL_MODELS if ALL_MODELS in models else next(iter(sorted(models)), ALL_MODELS)
     arms = list(dict.fromkeys(row["arm"] for row in rows if row["model"] == model))
     names = short_names(arms)
-    confidence = _confidence(tables)
-    findings = []
     for arm in arms:
         of_arm = [row for row in rows if row["arm"] == arm]
         best = _best_row([row for row in of_arm if row["model"] == model])
         n_models = sum(row["model"] != ALL_MODELS and row["reference"] == best["reference"] for row in of_arm)
-        about = wording.About(names[arm], n_models, confidence)
-        findings.append(_finding(best, about, tables))
-    caveats = wording.caveats(findings, confidence, len(tables.excluded))
-    caveats += wording.rewriting([row for row in differences if _is_judged(row)], findings)
-    return Verdict(wording.headline(findings), tuple(findings), tuple(caveats))
+        yield _finding(best, replace(about, name=names[arm], n_models=n_models), tables)
+
+
+def _caveats_of_task(tables: Tables, about: About) -> list[str]:
+    facts = tables.manifest.facts if tables.manifest else {}
+    found = wording.not_counted(list(facts.get("not_counted", ())), about, int(facts.get("fewest", 1)))
+    starts = [
+        seeds
+        for by_arm in facts.get("start_seeds", {}).values()
+        for arm, seeds in by_arm.items()
+        if arm != SCRATCH
+    ]
+    if starts and all(len(set(seeds)) == 1 for seeds in starts):
+        found.append(wording.ONE_START)
+    return found
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
@@ -152,8 +181,8 @@ def _confidence(tables: Tables) -> float:
     return float(settings.get("confidence", CompareSettings.confidence))
 
 
-def _is_judged(row: Row) -> bool:
-    return bool(row["metric"] == _METRIC and row["subset"] == "all" and row["outcome"] is not None)
+def _is_judged(row: Row, metric: str) -> bool:
+    return bool(row["metric"] == metric and row["subset"] == "all" and row["outcome"] is not None)
 
 
 def _best_row(rows: Sequence[Row]) -> Row:
@@ -180,7 +209,7 @@ _COPIED = (
 )
 
 
-def _finding(row: Row, about: wording.About, tables: Tables) -> Finding:
+def _finding(row: Row, about: About, tables: Tables) -> Finding:
     categories = _categories(tables, row)
     alpha = 1 - about.confidence
     established = [item for item in categories if item.q_value is not None and item.q_value <= alpha]
@@ -192,12 +221,14 @@ def _finding(row: Row, about: wording.About, tables: Tables) -> Finding:
         name=about.name,
         n_models=about.n_models,
         sentence=wording.sentence(row, about),
-        architectures=wording.architectures_sentence(_across(tables, row), about.confidence),
+        architectures=wording.architectures_sentence(_across(tables, row), about),
         harmed=harmed,
         helped=helped,
         most_harmed=most_harmed,
         n_categories=len(categories),
-        categories_sentence=wording.categories_sentence((harmed, helped, most_harmed), len(categories)),
+        categories_sentence=wording.categories_sentence(
+            (harmed, helped, most_harmed), len(categories), about
+        ),
         swaps=tuple((item["loser"], item["winner"]) for item in _named(tables.swaps, row) if item["kind"]),
         real_losses=tuple(
             item["category"] for item in _named(tables.losses, row) if item["kind"] in _REAL_LOSSES
@@ -215,9 +246,14 @@ def _named(table: pa.Table, row: Row) -> list[Row]:
 
 
 def _categories(tables: Tables, row: Row) -> list[AffectedCategory]:
-    """Categories with images, from the most harmed to the most helped."""
+    """Categories (attributes, classes) with images, from the most harmed to the most helped."""
+    found = _by_precision(tables, row) if len(tables.by_category) == 0 else _by_accuracy(tables, row)
+    return sorted(found, key=lambda item: (item.difference, item.category))
+
+
+def _by_accuracy(tables: Tables, row: Row) -> list[AffectedCategory]:
     end = f"_to_{row['reference']}"
-    found = [
+    return [
         AffectedCategory(
             item["category"],
             item[f"top1_difference{end}"],
@@ -229,7 +265,22 @@ def _categories(tables: Tables, row: Row) -> list[AffectedCategory]:
         for item in _of_arm(tables.by_category, row).to_pylist()
         if item[f"top1_difference{end}"] is not None
     ]
-    return sorted(found, key=lambda item: (item.difference, item.category))
+
+
+def _by_precision(tables: Tables, row: Row) -> list[AffectedCategory]:
+    """Those of which something is known: rare attributes are not."""
+    return [
+        AffectedCategory(
+            item["category"],
+            item["difference"],
+            item["ci_low"],
+            item["ci_high"],
+            item["q_value_benjamini_hochberg"],
+            item["n_images"],
+        )
+        for item in _of_arm(tables.precision_differences, row).to_pylist()
+        if item["reference"] == row["reference"] and item["ci_low"] is not None
+    ]
 
 
 def _across(tables: Tables, row: Row) -> Row | None:

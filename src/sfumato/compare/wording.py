@@ -11,19 +11,61 @@ from sfumato.compare.arms import NONE, ORIGINAL, is_crossed, reference_of
 from sfumato.compare.layout import ALL_MODELS
 
 if TYPE_CHECKING:
+    from sfumato.compare.gains import Gain
     from sfumato.compare.verdict import AffectedCategory, Finding
 
 MOST_NAMED = 5
 Row = Mapping[str, Any]
 
 
+METRIC_WORDS = {
+    "top1_accuracy": "top-1 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "mean_average_precision": "mean average precision",
+    "coco_ap": "mean average precision (COCO)",
+    "coco_ap50": "mean average precision (COCO, IoU 0.5)",
+    "voc2007_ap": "mean average precision (VOC 2007, 11 points)",
+    "voc2010_ap": "mean average precision (VOC 2010, area)",
+}
+"""What a sentence calls a metric."""
+
+_NOUNS = {"categories": "category", "attributes": "attribute", "objects": "class"}
+_PLURALS = {"category": "categories", "attribute": "attributes", "class": "classes"}
+
+
 @dataclass(frozen=True)
 class About:
-    """What a sentence needs beside the numbers: the arm's name, how many models, the confidence."""
+    """What a sentence needs beside the numbers.
+
+    Attributes:
+        name: of the arm.
+        n_models: how many.
+        confidence: of the intervals.
+        metric: in words, of a downstream task with its title.
+        during: " in pre-training", of a downstream task.
+        noun: what the images are told by: "category", "attribute" or "class".
+    """
 
     name: str
     n_models: int
     confidence: float
+    metric: str = METRIC_WORDS["top1_accuracy"]
+    during: str = ""
+    noun: str = "category"
+
+    @classmethod
+    def of(cls, metric: str, task: Mapping[str, Any] | None, confidence: float) -> About:
+        """Words for one metric, of a downstream task or none; name and models are still to come."""
+        words = METRIC_WORDS.get(metric, metric)
+        if task is None:
+            return cls("", 0, confidence, words)
+        noun = _NOUNS[task["kind"]]
+        return cls("", 0, confidence, f"{words} on {task['title']}", " in pre-training", noun)
+
+    @property
+    def plural(self) -> str:
+        """Of the noun."""
+        return _PLURALS[self.noun]
 
 
 def points(fraction: float) -> str:
@@ -45,36 +87,36 @@ def counted(n: int, word: str) -> str:
 
 def sentence(row: Row, about: About) -> str:
     """What one arm did, from its row of the table of differences."""
-    subject = f"hiding faces with {about.name}"
+    subject = f"hiding faces with {about.name}{about.during}"
     if is_crossed(row["arm"]):
         trained, evaluated = about.name.split(" -> ")
         subject = f"training on {trained} and evaluating on {evaluated}"
-    text = _SENTENCES[row["outcome"]](subject, row, _basis(row, about))
+    text = _SENTENCES[row["outcome"]](subject, row, about)
     return f"{text[0].upper()}{text[1:]}"
 
 
-def _equivalent(subject: str, row: Row, basis: str) -> str:
+def _equivalent(subject: str, row: Row, about: About) -> str:
     size, margin = points(abs(row["difference"])), _margin(row)
     told = row["ci_low"] > 0 or row["ci_high"] < 0
     seen = "more than chance would do, but shown to be less than" if told else "shown to be less than"
-    moved = f"top-1 accuracy {_moved(row)} by {size} points on average"
-    return f"{subject} had no meaningful cost: {moved}, {seen} {margin} ({basis})."
+    moved = f"{about.metric} {_moved(row)} by {size} points on average"
+    return f"{subject} had no meaningful cost: {moved}, {seen} {margin} ({_basis(row, about)})."
 
 
-def _cost(subject: str, row: Row, basis: str) -> str:
+def _cost(subject: str, row: Row, about: About) -> str:
     verb, end = ("cost", -row["ci_high"]) if row["difference"] < 0 else ("gained", row["ci_low"])
     size = points(abs(row["difference"]))
-    least = f"{verb} at least {at_least(end)} points of top-1 accuracy"
-    return f"{subject} {least}, about {size} on average ({basis})."
+    least = f"{verb} at least {at_least(end)} points of {about.metric}"
+    return f"{subject} {least}, about {size} on average ({_basis(row, about)})."
 
 
-def _undecided(subject: str, row: Row, basis: str) -> str:
+def _undecided(subject: str, row: Row, about: About) -> str:
     size = f"{'cost' if row['difference'] <= 0 else 'gain'} of {points(abs(row['difference']))} points"
     effect = points(row["smallest_effect"])
     return (
-        f"this study cannot tell what {subject} costs: a {size} of top-1 accuracy was measured ({basis}), "
-        f"which is neither told from zero nor shown to be less than {_margin(row)}. An effect of {effect} "
-        f"points would have been seen in 8 of 10 such studies; {_settling(row)}."
+        f"this study cannot tell what {subject} costs: a {size} of {about.metric} was measured "
+        f"({_basis(row, about)}), which is neither told from zero nor shown to be less than {_margin(row)}. "
+        f"An effect of {effect} points would have been seen in 8 of 10 such studies; {_settling(row)}."
     )
 
 
@@ -115,13 +157,13 @@ def _basis(row: Row, about: About) -> str:
     )
 
 
-def architectures_sentence(row: Row | None, confidence: float) -> str:
+def architectures_sentence(row: Row | None, about: About) -> str:
     """What to expect of another architecture, from the paired t over models."""
     if row is None:
         return ""
-    interval = f"{100 * confidence:g} % interval {points(row['ci_low'])} to {points(row['ci_high'])}"
+    interval = f"{100 * about.confidence:g} % interval {points(row['ci_low'])} to {points(row['ci_high'])}"
     return (
-        "On average over architectures like these, top-1 accuracy changes by "
+        f"On average over architectures like these, {about.metric} changes by "
         f"{points(row['difference'])} points ({interval}; paired t over {row['n_models']} models); the "
         "interval above is of these models alone."
     )
@@ -130,10 +172,11 @@ def architectures_sentence(row: Row | None, confidence: float) -> str:
 def categories_sentence(
     found: tuple[Sequence[AffectedCategory], Sequence[AffectedCategory], Sequence[AffectedCategory]],
     n_categories: int,
+    about: About,
 ) -> str:
     """Which categories changed: established harms and gains, and what lost most where none is established."""
     harmed, helped, most_harmed = found
-    looked_at = f"{n_categories:,} {'category' if n_categories == 1 else 'categories'}"
+    looked_at = f"{n_categories:,} {about.noun if n_categories == 1 else about.plural}"
     if not harmed and not helped:
         named = _listed(most_harmed, len(most_harmed))
         lost = f"; the largest losses, which may be chance: {named}" if most_harmed else ""
@@ -152,7 +195,7 @@ def _listed(categories: Sequence[AffectedCategory], total: int) -> str:
     return ", ".join(named) + (f" and {more} more" if more else "")
 
 
-def headline(findings: Sequence[Finding]) -> str:
+def headline(findings: Sequence[Finding], about: About) -> str:
     """One sentence over all arms that were evaluated as they were trained."""
     plain = [finding for finding in findings if not is_crossed(finding.arm)]
     if not plain:
@@ -163,16 +206,16 @@ def headline(findings: Sequence[Finding]) -> str:
     for outcome, words in _HEADLINE.items():
         named = [_named(finding) for finding in plain if finding.outcome == outcome]
         if named:
-            parts.append(words.format(_joined(named)))
+            parts.append(words.format(_joined(named), metric=about.metric, during=about.during))
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
 
 _HEADLINE = {
-    "cost": "hiding faces cost top-1 accuracy: {}",
-    "gain": "top-1 accuracy rose: {}",
-    "equivalent": "hiding faces had no meaningful cost with {}",
-    "undecided": "this study cannot tell what hiding faces with {} costs",
+    "cost": "hiding faces{during} cost {metric}: {}",
+    "gain": "{metric} rose: {}",
+    "equivalent": "hiding faces{during} had no meaningful cost with {}",
+    "undecided": "this study cannot tell what hiding faces with {}{during} costs",
 }
 
 
@@ -190,39 +233,43 @@ def _joined(words: Sequence[str]) -> str:
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def rewriting(rows: Sequence[Row], findings: Sequence[Finding]) -> list[str]:
+def rewriting(rows: Sequence[Row], findings: Sequence[Finding], about: About) -> list[str]:
     """What writing the images anew did, hiding nothing, where that can be told from zero.
 
     Args:
-        rows: of the table of differences, top-1 accuracy on all images.
+        rows: of the table of differences, the main metric on all images.
         findings: of the verdict.
+        about: words.
     """
     models = {finding.model for finding in findings if finding.reference == NONE}
     told = [
         row
         for row in rows
-        if row["model"] in models and reference_of(row["arm"]) == NONE
+        if row["model"] in models and reference_of(row["arm"]) == NONE and row["reference"] == ORIGINAL
         if row["ci_high"] < 0 or row["ci_low"] > 0
     ]
     return [
-        f"Writing the images anew, with nothing hidden, {'cost' if row['difference'] < 0 else 'gained'} "
-        f"about {points(abs(row['difference']))} points of top-1 accuracy by itself (the control arm none "
-        "against original); that is not counted above."
+        f"Writing the images{about.during} anew, with nothing hidden, "
+        f"{'cost' if row['difference'] < 0 else 'gained'} about {points(abs(row['difference']))} points of "
+        f"{about.metric} by itself (the control arm none against original); that is not counted above."
         for row in told
     ]
 
 
-def caveats(findings: Sequence[Finding], confidence: float, n_excluded: int) -> list[str]:
+def caveats(findings: Sequence[Finding], gains: Sequence[Gain], about: About, n_excluded: int) -> list[str]:
     """What to keep in mind, a sentence each."""
-    found = [text for holds, text in _known_caveats(findings, confidence) if holds]
+    n_seeds = [finding.n_seeds for finding in findings] + [gain.n_seeds for gain in gains]
+    found = [text for holds, text in _known_caveats(findings, n_seeds, about) if holds]
     if n_excluded:
         found.append(f"{counted(n_excluded, 'image')} failed and were left out of every arm.")
     return found
 
 
-def _known_caveats(findings: Sequence[Finding], confidence: float) -> list[tuple[bool, str]]:
-    rate = f"{100 * (1 - confidence):.0f}"
-    one = any(finding.n_seeds == 1 for finding in findings)
+def _known_caveats(
+    findings: Sequence[Finding], n_seeds: Sequence[int], about: About
+) -> list[tuple[bool, str]]:
+    rate = f"{100 * (1 - about.confidence):.0f}"
+    one = 1 in n_seeds
     return [
         (
             any(finding.outcome == "undecided" for finding in findings),
@@ -231,9 +278,9 @@ def _known_caveats(findings: Sequence[Finding], confidence: float) -> list[tuple
         ),
         (
             any(finding.harmed or finding.helped for finding in findings),
-            f"A category's change is called established at a false discovery rate of {rate} % "
-            f"(Benjamini-Hochberg over the categories of an arm): of those named, up to {rate} in 100 are to "
-            "be expected by chance.",
+            f"{_article(about.noun)}'s change is called established at a false discovery rate of {rate} % "
+            f"(Benjamini-Hochberg over the {about.plural} of an arm): of those named, up to {rate} in 100 "
+            "are to be expected by chance.",
         ),
         (
             one,
@@ -241,7 +288,7 @@ def _known_caveats(findings: Sequence[Finding], confidence: float) -> list[tuple
             "unknown, and the intervals are too narrow by that much.",
         ),
         (
-            not one and any(finding.n_seeds < 5 for finding in findings),
+            not one and any(count < 5 for count in n_seeds),
             "With few seeds, how much training varies by chance is known only roughly: intervals are wide.",
         ),
         (
@@ -249,3 +296,23 @@ def _known_caveats(findings: Sequence[Finding], confidence: float) -> list[tuple
             "Without the control arm none, the effect of writing the images anew is counted as hiding faces.",
         ),
     ]
+
+
+def _article(noun: str) -> str:
+    return f"{'An' if noun[0] in 'aeiou' else 'A'} {noun}"
+
+
+ONE_START = (
+    "The chance of pre-training is not in these intervals: every arm started from one pre-trained model."
+)
+
+
+def not_counted(names: Sequence[str], about: About, fewest: int) -> list[str]:
+    """What is not in a mean average precision, in a sentence, or nothing."""
+    if not names:
+        return []
+    are, listed = ("is", "has") if len(names) == 1 else ("are", "have"), ", ".join(names[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    noun = about.noun if len(names) == 1 else about.plural
+    few = f"fewer than {fewest} images with it" if fewest > 1 else "nothing to be found"
+    return [f"{len(names)} {noun} {are[1]} {few} and {are[0]} not in the mean: {listed}{more}."]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sfumato.data.tasks import TaskKind
-from sfumato.errors import TrainingError
+from sfumato.errors import TrainingError, UsageError
 from sfumato.learn.architectures import Preprocessing, rate_for
 from sfumato.learn.catalogue import build_model, find_model, head_of, need_image_size
 from sfumato.learn.chance import torch_seed
@@ -132,6 +132,7 @@ def start(
     Raises:
         UnknownName, MissingExtra: as `find_model`.
         TrainingError: the model takes no images of the recipe's sizes, or does not fit into memory.
+        UsageError: a detector that is to be compiled.
     """
     recipe = config.recipe
     preprocessing, rate = resolve(config.model, recipe, pretrained=config.weights is not None)
@@ -139,6 +140,8 @@ def start(
     for size in _sizes(recipe, preprocessing.image_size):
         need_image_size(model, config.model, size)
     if kind == "objects":
+        if runtime.compiled:
+            raise UsageError("a detector cannot be compiled; train it without --compile")
         model = _as_detector(model, config, n_categories, preprocessing.image_size)
     elif config.freeze:
         _freeze(model, config.model, n_categories, preprocessing.image_size)

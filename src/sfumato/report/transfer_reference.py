@@ -9,6 +9,7 @@ from typing import Any
 from sfumato.compare import reference_of, short_name
 from sfumato.compare.arms import SCRATCH
 from sfumato.compare.published import CONDITIONS, read_published
+from sfumato.compare.published_transfer import TRANSFER_UNKNOWN
 from sfumato.report.comparison import Row
 from sfumato.report.downstream import Transfer, mean_cell
 from sfumato.report.grids import Cells, Grid, cells
@@ -23,19 +24,6 @@ TASKS = {"cifar10": "CIFAR-10", "celeba": "CelebA", "voc_detection": "PASCAL VOC
 _OURS = {"cifar10": "cifar10", "celeba": "celeba(-wild)?", "voc_detection": r"voc\d+(\+\d+)?"}
 """Task of the study to a pattern of the names of ours."""
 
-UNKNOWNS = (
-    "SUN: every number. Its charts on the poster and in the slides repeat that of CIFAR-10, labels and all.",
-    "PASCAL VOC: the poster’s chart repeats that of CIFAR-10 as well; the "
-    "numbers here are from the talk slides. Which years, which average precision and what detector head is "
-    "unknown, and so is training from scratch.",
-    "CelebA: the metric is not confirmed; it is thought to be mean average precision over attributes.",
-    "Of every task: splits, epochs, learning rates, and any spread, so that no published difference can be "
-    "told from chance.",
-    "ResNet-50 on any task but PASCAL VOC.",
-)
-"""What of the study's transfer experiments is not known (its code for them was never released)."""
-
-
 def transfer_reference(transfers: Sequence[Transfer]) -> dict[str, Any]:
     """What the page prints of the study's numbers.
 
@@ -47,7 +35,7 @@ def transfer_reference(transfers: Sequence[Transfer]) -> dict[str, Any]:
         "beside": beside_grid(transfers),
         "sources": sources_sentence(),
         "celeba": celeba_sentence(),
-        "unknown": UNKNOWNS,
+        "unknown": TRANSFER_UNKNOWN,
     }
 
 
