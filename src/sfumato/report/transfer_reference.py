@@ -24,6 +24,7 @@ TASKS = {"cifar10": "CIFAR-10", "celeba": "CelebA", "voc_detection": "PASCAL VOC
 _OURS = {"cifar10": "cifar10", "celeba": "celeba(-wild)?", "voc_detection": r"voc\d+(\+\d+)?"}
 """Task of the study to a pattern of the names of ours."""
 
+
 def transfer_reference(transfers: Sequence[Transfer]) -> dict[str, Any]:
     """What the page prints of the study's numbers.
 
