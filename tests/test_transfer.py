@@ -22,6 +22,10 @@ from sfumato.learn import RunConfig, TrainingOptions, find_recipe, run_folder, t
 from sfumato.learn.starts import SCRATCH, Start, find_starts, transfer_cells
 from sfumato.predictions import find_predictions, read_any_predictions
 from sfumato.records import read_manifest
+from sfumato.report import find_transfer
+from sfumato.report.downstream import read_transfers
+from sfumato.report.numerals import percent
+from sfumato.report.transfer import transfer_section
 from sfumato.transfer import TransferOptions, transfer
 from tests.conftest import Run
 from tests.data import task_layouts
@@ -70,10 +74,16 @@ def words(pretrained: Path, task: str, *more: object) -> list[object]:
 
 
 @pytest.mark.parametrize("task", LAYOUTS)
-def test_a_task_goes_from_its_layout_to_tables(pretrained: Path, task: str, run: Run, tmp_path: Path) -> None:
+def test_a_task_goes_from_its_layout_to_the_report(
+    pretrained: Path, task: str, run: Run, tmp_path: Path
+) -> None:
+    """Half of the runs, then the others, then nothing: tables when all are there, and what the page says."""
     write, metrics = LAYOUTS[task]
     write(tmp_path / "data")
-    command = words(pretrained, task, "--data", "data", "--image-size", 64, "--set", "batch_size=4", "--json")
+    command = words(pretrained, task, "--data", "data", "--image-size", 48, "--set", "batch_size=4", "--json")
+    code, out, err = run(*command, "--part", "1/2")
+    assert (code, json.loads(out)["tables"]) == (0, None)
+    assert "not every run is there yet" in err
     code, out, err = run(*command)
     assert code == 0, err
     said = json.loads(out)
@@ -85,6 +95,11 @@ def test_a_task_goes_from_its_layout_to_tables(pretrained: Path, task: str, run:
     assert all(0 <= row["mean"] <= 1 and row["n_seeds"] == 2 for row in overall)
     pairs = {(row["arm"], row["reference"]) for row in tables.differences.to_pylist()}
     assert pairs == {(BLUR, "original"), (BLUR, SCRATCH), ("original", SCRATCH)}
+    section = transfer_section(read_transfers(find_transfer(Path("transfer"))))
+    assert section is not None
+    (part,) = section["tasks"]
+    (row,) = (row for row in overall if (row["metric"], row["arm"]) == (metrics[0], SCRATCH))
+    assert f"'{percent(row['mean'])} " in str(part.means)
     written = {path: path.stat().st_mtime_ns for path in Path("transfer").rglob("*") if path.is_file()}
     assert run(*command)[0] == 0
     again = {path: path.stat().st_mtime_ns for path in Path("transfer").rglob("*") if path.is_file()}
