@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -77,10 +79,21 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     assert other.stdout.readline() == "held\n"
     with pytest.raises(BusyError, match="another process"), records.locked(tmp_path / "a"):
         pass
-    other.communicate()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_wait_for, tmp_path / "a")
+        time.sleep(0.1)
+        assert not waiting.done()
+        other.communicate()
+        assert waiting.result() == "held"
     with records.locked(tmp_path / "a"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def _wait_for(folder: Path) -> str:
+    with records.waiting_lock(folder), pytest.raises(BusyError), records.locked(folder):
+        pass
+    return "held"
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

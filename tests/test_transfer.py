@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file
 from sfumato.compare import read_tables
 from sfumato.data import read_folder
 from sfumato.data.tasks import read_task
+from sfumato.detect import DETECTORS, detect
 from sfumato.engines import Work
 from sfumato.errors import UsageError
 from sfumato.learn import RunConfig, TrainingOptions, find_recipe, run_folder, train
@@ -143,7 +145,7 @@ def test_accuracy_in_the_tables_is_that_of_the_predictions(
     code, out, err = run(
         *words(pretrained, "cifar10", "--data", "data", "--seed", 3, "--model", MODEL, "--json")
     )
-    assert (code, "leave --seeds out" in err) == (2, True)
+    assert (code, "leave --seed out" in err) == (2, True)
     one = run_folder(pretrained, MODEL, "original", seed=0)
     code, out, err = run(*words(one, "cifar10", "--data", "data", "--seed", 3, "--seed", 4, "--json"))
     assert code == 0, err
@@ -184,24 +186,96 @@ def test_what_can_be_learned_is_learned(pretrained: Path, run: Run, tmp_path: Pa
 
 
 def test_downstream_faces_are_hidden_as_the_arm_says(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    """An image that nobody looked at is not in the obfuscated arm, and so in no other either."""
     task_layouts.write_cifar10(tmp_path / "data", 40, 20)
     task = read_task("cifar10", tmp_path / "data", cache=tmp_path / "transfer" / "cache")
+    names = [sample.image_id for sample in task.dataset.samples]
     box = {"x0": 4, "y0": 4, "x1": 20, "y1": 20}
-    known = [{"url": sample.image_id, "bboxes": [box]} for sample in task.dataset.samples]
+    known = [{"url": name, "bboxes": [box]} for name in names]
     (tmp_path / "boxes.json").write_text(json.dumps(known))
-    hide = ("--obfuscate-task", "--detector", "oracle(path='boxes.json')")
-    code, _, err = run(*words(pretrained, "cifar10", "--data", "data", *hide))
-    assert code == 0, err
-    name = task.dataset.samples[0].image_id
-    (blurred,) = Path("transfer/data").rglob(f"*/blur*/{name}")
-    assert not np.array_equal(np.asarray(Image.open(blurred)), task.dataset.read(name))
-    prints = {
-        str(read_manifest(each).facts["arm"]): read_manifest(each).inputs["dataset"]
+    seen = task.without([names[0], names[-1]]).dataset
+    oracle = DETECTORS.build(f"oracle(path={str(tmp_path / 'boxes.json')!r})")
+    detect(seen, oracle, tmp_path / "faces", work=Work(1))
+    code, out, err = run(*words(pretrained, "cifar10", "--data", "data", "--task-faces", "faces", "--json"))
+    assert code == 3, err
+    assert set(json.loads(out)["failed"]) == {names[0], names[-1]}
+    (blurred,) = Path("transfer/data").rglob(f"*/blur*/{names[1]}")
+    assert not np.array_equal(np.asarray(Image.open(blurred)), task.dataset.read(names[1]))
+    runs = [
+        read_manifest(each)
         for each in Path("transfer/cifar10-obfuscated--finetune/runs").iterdir()
         if each.name.endswith("seed0")
-    }
-    assert prints["original"] == prints[SCRATCH] == task.dataset.fingerprint
-    assert prints[BLUR] != task.dataset.fingerprint
+    ]
+    prints = {made.facts["arm"]: made.inputs["dataset"] for made in runs}
+    assert prints["original"] == prints[SCRATCH] == seen.fingerprint
+    assert prints[BLUR] != seen.fingerprint
+    assert {made.counts["n_images"] for made in runs} == {len(seen.subset("train"))}
+
+
+def test_an_image_that_cannot_be_read_is_said(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_celeba(tmp_path / "data", 40, 5, 60)
+    images = sorted((tmp_path / "data").rglob("*.jpg"))
+    for broken in (images[0], images[-1]):
+        broken.write_bytes(broken.read_bytes()[:-600])
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    code, out, _ = run(*words(one, "celeba", "--data", "data", "--image-size", 32, "--json"))
+    said = json.loads(out)
+    assert code == 3
+    assert {Path(name).name for name in said["failed"]} == {images[0].name, images[-1].name}
+    assert read_tables(Path(said["tables"])).overall.to_pylist()[0]["n_images"] == 59
+
+
+def test_other_settings_are_never_told_as_these(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    """Neither as the verdict of runs that failed, nor mixed with them."""
+    task_layouts.write_cifar10(tmp_path / "data")
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    command = words(one, "cifar10", "--data", "data", "--json")
+    assert run(*command)[0] == 0
+    others = [*command, "--set", "batch_size=10"]
+    code, out, err = run(*others)
+    assert (code, json.loads(out)["tables"]) == (1, None)
+    assert "made from something else" in err
+    assert "verdict" not in json.loads(out)
+    code, out, err = run(*others, "--overwrite", "--part", "1/2")
+    assert (code, json.loads(out)["tables"]) == (0, None), err
+    code, out, err = run(*others, "--overwrite")
+    assert code == 0, err
+    assert json.loads(out)["tables"] is not None
+
+
+def test_a_run_is_the_same_wherever_it_lies(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_yolo(tmp_path / "data", 6, 4)
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    command = words(one, "yolo", "--data", "data", "--image-size", 48, "--json")
+    assert run(*command)[0] == 0
+    made = {path: path.stat().st_mtime_ns for path in Path("transfer").rglob("model.safetensors")}
+    shutil.copytree(one, tmp_path / "renamed")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    command[command.index(one)], command[command.index("data")] = tmp_path / "renamed", "elsewhere"
+    code, _, err = run(*command)
+    assert code == 0, err
+    assert {path: path.stat().st_mtime_ns for path in Path("transfer").rglob("model.safetensors")} == made
+
+
+def test_the_head_is_new_even_where_the_old_one_would_fit(pretrained: Path, tmp_path: Path) -> None:
+    """Two categories of another task are other categories."""
+    rng = np.random.default_rng(1)
+    for number in range(16):
+        path = tmp_path / "xy" / ("train" if number < 8 else "test") / "xy"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    task = read_task(str(tmp_path / "xy"), None, cache=tmp_path / "cache")
+    starts = find_starts([str(run_folder(pretrained, MODEL, "original", seed=0))])
+    recipe = find_recipe("transfer-cifar10").with_overrides(epochs=1)
+    made = transfer(
+        starts,
+        task,
+        tmp_path / "out",
+        options=TransferOptions(recipe=recipe),
+        training=TrainingOptions("cpu"),
+    )
+    (trained,) = made.outcome.trained
+    assert read_manifest(trained).facts["start"]["replaced"] == ["head.weight", "head.bias"]
 
 
 def test_starts(pretrained: Path, tmp_path: Path) -> None:
@@ -225,6 +299,7 @@ def test_starts(pretrained: Path, tmp_path: Path) -> None:
         ([str(pretrained)], ("resnet18",), "no finished run of resnet18"),
         ([SCRATCH], (), "name it with --model"),
         (["nowhere"], (), "neither a run folder"),
+        ([f"scratch={weights}"], (MODEL,), "cannot count as the arm 'scratch'"),
         ([f"mine={weights}"], (), "name the model"),
         ([], (), "nothing to start from"),
     ):
@@ -232,6 +307,22 @@ def test_starts(pretrained: Path, tmp_path: Path) -> None:
             find_starts(sources, models)
     with pytest.raises(UsageError, match="name one of them"):
         transfer_cells([both[0], replace(both[0], weights="other")], None)
+    with pytest.raises(UsageError, match="with the seeds 0, 1, of original with 0; finish"):
+        transfer_cells(both[:3], None)
+    with pytest.raises(UsageError, match="once"):
+        transfer_cells(both[:1], [0, 0])
+    other = Start("resnet18", "original", "somewhere", 7)
+    seeds = {(cell.model, cell.arm): cell.seed for cell in transfer_cells([*both[::2], other], None)}
+    assert seeds["resnet18", "original"] == 7
+
+
+def test_a_run_of_a_task_is_no_start(pretrained: Path, run: Run, tmp_path: Path) -> None:
+    task_layouts.write_cifar10(tmp_path / "data")
+    one = run_folder(pretrained, MODEL, "original", seed=0)
+    assert run(*words(one, "cifar10", "--data", "data"))[0] == 0
+    code, _, err = run(*words(Path("transfer/cifar10--finetune/runs"), "cifar10", "--data", "data"))
+    assert code == 2
+    assert "was trained on CIFAR-10 already" in err
 
 
 def test_errors_are_one_line_and_say_what_to_do(pretrained: Path, run: Run, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,7 @@ from sfumato.errors import BusyError, ManifestError, OutputExists, TableError
 MANIFEST = "manifest.json"
 STARTED = ".started"
 """Lies in an artefact until it is finished, and holds its key."""
+_POLL_SECONDS = 0.5
 _RECORDED_VERSIONS = ("numpy", "pillow", "opencv-python", "onnxruntime", "torch", "torchvision")
 
 
@@ -172,6 +174,19 @@ def locked(folder: Path) -> Iterator[None]:
         # Removed while it is still held: nobody can hold it and lose it.
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def waiting_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process as soon as nobody else does: for what several want to be made once."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder))
+                break
+            except BusyError:
+                time.sleep(_POLL_SECONDS)
+        yield
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from sfumato.compare import CompareSettings, Tables, compare
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.compare import CompareSettings, Tables, compare, need_comparable
 from sfumato.data import read_dataset
 from sfumato.data.tasks import TASKS, TaskData, TaskOptions, read_task
 from sfumato.detect import DETECTORS, detect
 from sfumato.engines import Work
-from sfumato.errors import UsageError
+from sfumato.errors import BusyError
 from sfumato.faces import FaceTable, read_faces
-from sfumato.learn import Outcome, RunConfig, Runs, TrainingOptions, check_training, run_all
+from sfumato.learn import (
+    Cell,
+    Outcome,
+    RunConfig,
+    Runs,
+    TrainingOptions,
+    check_training,
+    predictions_folder,
+    read_config,
+    run_all,
+    run_folder,
+)
 from sfumato.learn.downloads import download_task
 from sfumato.learn.inputs import DEFAULT_BUDGET
 from sfumato.learn.recipes import Recipe
-from sfumato.learn.starts import (
-    SCRATCH,
-    Protocol,
-    Start,
-    need_kind,
-    recipe_for,
-    transfer_cells,
-    transfer_configs,
-)
-from sfumato.obfuscate import METHODS, check_apart, obfuscate
-from sfumato.predictions import find_predictions, read_any_predictions
+from sfumato.learn.runner import failed_images
+from sfumato.learn.starts import SCRATCH, Protocol, Start, recipe_for, transfer_cells, transfer_configs
+from sfumato.obfuscate import METHODS, check_apart, obfuscate, read_failures
+from sfumato.predictions import read_any_predictions
+from sfumato.progress import is_main_process
+from sfumato.records import MANIFEST
 from sfumato.specs import slug
+
+Made = TypeVar("Made")
 
 RUNS, TABLES, CACHE, DATA = "runs", "tables", "cache", "data"
 """What lies in the folder of a task and protocol, and (the last two) of all."""
+
+_UNTOUCHED = ("original", SCRATCH)
+"""Arms that see a task as it came, also where the others see it obfuscated."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +95,13 @@ class Transfer:
         folder: of the task and protocol.
         outcome: of its runs.
         tables: of the comparison; None where a run is missing.
+        failed: reason by image id, for images that are not in every run.
     """
 
     folder: Path
     outcome: Outcome
     tables: Tables | None
+    failed: Mapping[str, str]
 
 
 def open_task(name: str, data: Path | None, out: Path, options: TaskOptions = TaskOptions()) -> TaskData:
@@ -102,20 +121,15 @@ def open_task(name: str, data: Path | None, out: Path, options: TaskOptions = Ta
     if source is not None and source.is_dir():
         check_apart(source, out)
     if options.download:
-        if name not in TASKS or data is None:
-            raise UsageError(
-                f"--download needs a task ({', '.join(TASKS)}) and --data, a folder to put it into"
-            )
         download_task(name, data, options)
     return read_task(name, data, options=options, cache=out / CACHE)
 
 
-def transfer(  # noqa: PLR0913 -- the options of a command
+def transfer(
     starts: Sequence[Start],
     task: TaskData,
     out: Path,
     *,
-    recipe_name: str = "",
     options: TransferOptions = TransferOptions(),
     training: TrainingOptions = TrainingOptions(),
 ) -> Transfer:
@@ -127,34 +141,68 @@ def transfer(  # noqa: PLR0913 -- the options of a command
         starts: see `sfumato.learn.starts.find_starts`.
         task: to learn.
         out: folder of all tasks; this one gets `out/NAME--PROTOCOL`.
-        recipe_name: of the task, to find its recipe; the task's name by default.
         options: what is done.
         training: how, with the share of the runs that this call makes.
 
     Raises:
-        UsageError: starts, seeds or settings that cannot be.
+        UsageError: starts, seeds or settings that cannot be, or a task that nothing could be said of.
+        MissingExtra: pycocotools, for objects.
         DatasetError, TrainingError, BusyError: as `sfumato.learn.run_all`.
     """
-    need_kind(task, options.protocol)
-    whole = task if options.hiding is None else _named_obfuscated(task)
     check_training(training.device)
     cells = transfer_cells(starts, options.seeds)
-    recipe = options.recipe or recipe_for(recipe_name or task.name, options.protocol)
+    linear = options.protocol == "linear"
     base = RunConfig(
         starts[0].model,
-        recipe,
+        options.recipe or recipe_for(task, options.protocol),
         device=training.device,
         precision=options.precision,
         compile=training.compile,
-        freeze=options.protocol == "linear",
+        freeze=linear,
+        fresh_head=True,
     )
     configs = transfer_configs(cells, base)
-    folder = out / f"{slug(whole.name)}--{options.protocol}"
+    need_comparable(task.kind, _evaluated_attributes(task))
+    datasets, failed = _by_arm(task, {cell.arm for cell in cells}, out, options.hiding, training.work)
+    folder = out / f"{slug(next(iter(datasets.values())).name)}--{options.protocol}"
     made = list(cells) if training.part is None else training.part.choose(list(cells))
-    datasets = _by_arm(whole, {cell.arm for cell in cells}, out, options.hiding, training.work)
     runs = Runs(datasets, made, base, options.budget, own=configs)
     outcome = run_all(runs, folder / RUNS, cache=out / CACHE, work=training.work)
-    return Transfer(folder, outcome, _compared(folder, cells, options.settings, training.work))
+    tables = None
+    if is_main_process() and not (outcome.failures or outcome.elsewhere):
+        tables = _compared(folder, configs, options.settings, training.work)
+    return Transfer(folder, outcome, tables, failed | failed_images(outcome))
+
+
+def _evaluated_attributes(task: TaskData) -> NDArray[np.int8] | None:
+    if task.attributes is None:
+        return None
+    split = task.dataset.evaluation_split
+    rows = np.array([sample.split == split for sample in task.dataset.samples])
+    evaluated: NDArray[np.int8] = task.attributes[rows]
+    return evaluated
+
+
+def _by_arm(
+    task: TaskData, arms: Iterable[str], out: Path, hiding: Hiding | None, work: Work
+) -> tuple[Mapping[str, TaskData], dict[str, str]]:
+    """The task for each arm: the same for all, or obfuscated as the arm's own images were.
+
+    What failed in one arm is left out of all; the reasons are the second result, by image id.
+    """
+    if hiding is None:
+        return dict.fromkeys(arms, task), {}
+    methods = {arm: METHODS.build(arm) for arm in arms if arm not in _UNTOUCHED}
+    task, place = _named_obfuscated(task), out / DATA / slug(task.name)
+    faces = _faces(task, place, hiding, work)
+    failed = dict(faces.errors)
+    folders = {arm: place / slug(arm) for arm in methods}
+    for arm, method in methods.items():
+        _patiently(partial(obfuscate, task.dataset, faces, method, folders[arm], work=work))
+        failed |= read_failures(folders[arm])
+    whole = task.without(failed)
+    found = {arm: _seen_in(whole, folders[arm]) if arm in folders else whole for arm in arms}
+    return found, {image_id: failed[image_id] for image_id in sorted(failed)}
 
 
 def _named_obfuscated(task: TaskData) -> TaskData:
@@ -167,28 +215,15 @@ def _named_obfuscated(task: TaskData) -> TaskData:
     )
 
 
-def _by_arm(
-    task: TaskData, arms: Iterable[str], out: Path, hiding: Hiding | None, work: Work
-) -> Mapping[str, TaskData]:
-    """The task for each arm: the same for all, or obfuscated as the arm's own images were."""
-    if hiding is None:
-        return dict.fromkeys(arms, task)
-    faces = _faces(task, out, hiding, work)
-    return {arm: _hidden(task, arm, faces, out, work) for arm in arms}
-
-
-def _faces(task: TaskData, out: Path, hiding: Hiding, work: Work) -> FaceTable:
+def _faces(task: TaskData, place: Path, hiding: Hiding, work: Work) -> FaceTable:
     if hiding.faces is not None:
         return read_faces(hiding.faces)
-    folder = out / DATA / slug(task.name) / "faces"
-    return detect(task.dataset, DETECTORS.build(hiding.detector), folder, work=work)
+    detector = DETECTORS.build(hiding.detector)
+    return _patiently(partial(detect, task.dataset, detector, place / "faces", work=work))
 
 
-def _hidden(task: TaskData, arm: str, faces: FaceTable, out: Path, work: Work) -> TaskData:
-    if arm in ("original", SCRATCH):
-        return task
-    folder = out / DATA / slug(task.name) / slug(arm)
-    obfuscate(task.dataset, faces, METHODS.build(arm), folder, work=work)
+def _seen_in(task: TaskData, folder: Path) -> TaskData:
+    """The same samples with the images of a variant."""
     variant = read_dataset(folder)
     fingerprint = f"{task.dataset.fingerprint}+{variant.fingerprint}"
     return replace(
@@ -196,12 +231,28 @@ def _hidden(task: TaskData, arm: str, faces: FaceTable, out: Path, work: Work) -
     )
 
 
-def _compared(folder: Path, cells: Iterable[object], settings: CompareSettings, work: Work) -> Tables | None:
-    """Tables of all predictions in a folder, or None where there are fewer than there should be."""
-    found = find_predictions(folder / RUNS)
-    if len(found) < len(list(cells)):
-        return None
-    predictions = [read_any_predictions(each) for each in found]
+def _patiently(make: Callable[[], Made]) -> Made:
+    """What is made, as soon as another process that makes the same has done so."""
+    while True:
+        try:
+            return make()
+        except BusyError:
+            time.sleep(1)
+
+
+def _compared(
+    folder: Path, configs: Mapping[Cell, RunConfig], settings: CompareSettings, work: Work
+) -> Tables | None:
+    """Tables of these runs, or None where one is not there yet, or is of other settings still."""
+    predictions = []
+    for cell, config in configs.items():
+        run = run_folder(folder / RUNS, cell.model, cell.arm, seed=cell.seed)
+        found = predictions_folder(run, cell.arm)
+        if not all((each / MANIFEST).is_file() for each in (run, found)):
+            return None
+        if read_config(run).recipe != config.recipe:
+            return None
+        predictions.append(read_any_predictions(found))
     single = len({item.facts["seed"] for item in predictions}) == 1
     settings = replace(settings, allow_single_seed=settings.allow_single_seed or single)
     return compare(predictions, folder / TABLES, settings=settings, work=replace(work, overwrite=True))

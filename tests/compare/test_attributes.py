@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as arrays_of
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from sfumato.compare import CompareSettings, Tables, compare, read_tables
-from sfumato.compare.attributes import FEWEST_POSITIVES, METRIC, attribute_runs
+from sfumato.compare import CompareSettings, Tables, compare, judge, need_comparable, read_tables
+from sfumato.compare.attributes import FEWEST, METRIC, attribute_runs
 from sfumato.compare.measured import Measured
 from sfumato.compare.pairing import align
-from sfumato.errors import TableError, UsageError
+from sfumato.errors import MissingExtra, TableError, UsageError
 from sfumato.predictions import AttributePredictions, find_predictions, read_any_predictions
 from sfumato.progress import silent
 from tests.compare.downstream import (
@@ -152,7 +157,7 @@ def test_each_attribute_has_its_precision_and_its_change(tmp_path: Path) -> None
 def test_rare_attributes_are_reported_and_not_in_the_mean(tmp_path: Path) -> None:
     n = 400
     truth = np.zeros((n, 3), dtype=np.int8)
-    truth[::3, 0], truth[:FEWEST_POSITIVES, 1], truth[: FEWEST_POSITIVES - 1, 2] = 1, 1, 1
+    truth[::3, 0], truth[:FEWEST, 1], truth[: FEWEST - 1, 2] = 1, 1, 1
     items = []
     for arm in ("original", BLUR):
         for seed in (0, 1):
@@ -162,7 +167,7 @@ def test_rare_attributes_are_reported_and_not_in_the_mean(tmp_path: Path) -> Non
     assert made.manifest is not None
     assert list(made.manifest.facts["not_counted"]) == ["a2"]
     by_attribute = {row["category"]: row for row in rows(made, "precision", arm=BLUR)}
-    assert by_attribute["a2"]["n_images"] == FEWEST_POSITIVES - 1
+    assert by_attribute["a2"]["n_images"] == FEWEST - 1
     (row,) = rows(made, "overall", arm=BLUR)
     assert row["mean"] == pytest.approx(np.mean([by_attribute[k]["average_precision"] for k in ("a0", "a1")]))
     *known, rare = rows(made, "precision_differences")
@@ -174,8 +179,57 @@ def test_rare_attributes_are_reported_and_not_in_the_mean(tmp_path: Path) -> Non
 def test_only_rare_attributes_are_an_error(tmp_path: Path) -> None:
     truth = np.eye(20, 3, dtype=np.int8)
     item = write_attributes(tmp_path, truth, np.zeros((20, 3)), run_facts("original", 0, CELEBA))
-    with pytest.raises(UsageError, match="none of the 3 attributes has 10 positives among the 20 images"):
+    with pytest.raises(
+        UsageError, match="none of the 3 attributes has 10 images with it and 10 without it among the 20"
+    ):
         measure([item])
+
+
+def test_attributes_that_nearly_all_have_are_not_in_the_mean(tmp_path: Path) -> None:
+    n = 400
+    truth = np.ones((n, 4), dtype=np.int8)
+    truth[::3, 0], truth[:FEWEST, 1], truth[: FEWEST - 1, 2], truth[5:, 3] = 0, 0, 0, 0
+    items = [
+        write_attributes(
+            tmp_path / "runs",
+            truth,
+            np.random.default_rng([seed, arm == BLUR]).normal(size=truth.shape) + truth,
+            run_facts(arm, seed, CELEBA),
+        )
+        for arm in ("original", BLUR)
+        for seed in (0, 1)
+    ]
+    made = compare(items, tmp_path / "out", settings=FAST)
+    assert made.manifest is not None
+    assert list(made.manifest.facts["not_counted"]) == ["a2", "a3"]
+    assert list(made.manifest.facts["too_common"]) == ["a2"]
+    by_attribute = {row["category"]: row for row in rows(made, "precision", arm=BLUR)}
+    (row,) = rows(made, "overall", arm=BLUR)
+    assert row["mean"] == pytest.approx(np.mean([by_attribute[k]["average_precision"] for k in ("a0", "a1")]))
+    known = [row["category"] for row in rows(made, "precision_differences") if row["p_value"] is not None]
+    assert known == ["a0", "a1"]
+    told = [text for text in judge(made).caveats if "not in the mean" in text]
+    assert told == [
+        "1 attribute has fewer than 10 images with it and is not in the mean: a3.",
+        "1 attribute has fewer than 10 images without it and is not in the mean: a2.",
+    ]
+
+
+@given(truth=arrays_of(np.int8, st.tuples(st.integers(1, 60), st.integers(1, 4)), elements=st.integers(0, 1)))
+def test_what_can_be_compared_is_known_before_training(truth: NDArray[np.int8]) -> None:
+    enough = any(
+        list(column).count(0) >= FEWEST and list(column).count(1) >= FEWEST for column in truth.T.tolist()
+    )
+    with nullcontext() if enough else pytest.raises(UsageError, match="evaluate on more images"):
+        need_comparable("attributes", truth)
+    need_comparable("categories")
+
+
+def test_objects_need_pycocotools_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_comparable("objects")
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    with pytest.raises(MissingExtra, match=r"sfumato\[objects\]"):
+        need_comparable("objects")
 
 
 def test_an_attribute_without_any_positive_is_null(tmp_path: Path) -> None:

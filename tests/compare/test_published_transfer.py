@@ -16,6 +16,7 @@ from sfumato.compare.published_transfer import (
     TRANSFER_SCHEMA,
     TRANSFER_UNKNOWN,
     published_transfer,
+    study_task,
     transfer_beside,
 )
 from sfumato.errors import UsageError
@@ -51,6 +52,8 @@ def test_the_study_is_in_fractions_with_what_is_not_sure() -> None:
     assert rows["cifar10", "alexnet", "blurred"]["value"] == pytest.approx(0.909)
     assert rows["voc_detection", "resnet50", "blurred"]["value"] == pytest.approx(0.7929)
     assert rows["cifar10", "alexnet", "original"]["note"] is None
+    assert rows["cifar10", "alexnet", "original"]["reading_error"] is None
+    assert rows["cifar10", "resnet34", "scratch"]["reading_error"] == pytest.approx(0.003)
     assert rows["cifar10", "resnet34", "scratch"]["note"] == "read to within 0.003"
     assert "not confirmed" in rows["celeba", "resnet18", "original"]["note"]
     assert all("sun" not in row["task"] for row in table.to_pylist())
@@ -87,6 +90,24 @@ def test_linear_probes_and_other_tasks_stand_alone(tmp_path: Path) -> None:
     manifest = replace(tables.manifest, facts={**tables.manifest.facts, "task": {**CIFAR, "name": "photos"}})
     (row,) = rows_of(replace(tables, manifest=manifest))
     assert row["published"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        ("cifar10", "cifar10"),
+        ("celeba", "celeba"),
+        ("voc2007", "voc_detection"),
+        ("voc2007+2012", "voc_detection"),
+        *(
+            (name, None)
+            for name in ("celeba-wild", "voc2012", "voc2007-val", "sun397-01", "cifar10-obfuscated")
+        ),
+    ],
+)
+def test_only_the_studys_own_tasks_stand_beside_it(name: str, study: str | None) -> None:
+    assert study_task({**CIFAR, "name": name}) == study
+    assert study_task({**CIFAR, "name": name, "protocol": "linear"}) is None
 
 
 def test_a_study_has_no_transfer(tmp_path: Path) -> None:

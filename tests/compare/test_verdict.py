@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sfumato.compare import CompareSettings, Tables, Verdict, judge
 from sfumato.compare.pairing import pair
-from sfumato.compare.planning import outcome
+from sfumato.compare.planning import TOLERANCE, outcome
 from sfumato.compare.tables import SCHEMAS
 from sfumato.compare.tabulate import tabulate
 from sfumato.compare.verdict import SCHEMA_VERSION, points, write_verdict
@@ -129,10 +132,33 @@ def test_a_gain_is_a_gain() -> None:
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(0.0229, "2.2"), (0.022, "2.2"), (0.00099, "0.09"), (0.001, "0.1"), (0.00001, "0.00")],
+    [(0.0229, "2.2"), (0.022, "2.2"), (0.00099, "0.09"), (0.001, "0.1"), (0.00001, "0.001"), (0.0, "0.0")],
 )
 def test_at_least_is_never_more(fraction: float, text: str) -> None:
     assert at_least(fraction) == text
+
+
+@given(st.floats(-1, 1))
+def test_no_number_prints_as_zero_but_zero(fraction: float) -> None:
+    """Nor with more decimals than it needs, or a value that is not the nearest."""
+    text = points(fraction)
+    places = len(text.partition(".")[2])
+    assert abs(Decimal(text) - 100 * Decimal(fraction)) <= Decimal(10) ** -places / 2 + Decimal("1e-12")
+    assert (float(text) == 0) == (abs(fraction) < TOLERANCE)
+    assert places == 1 or not round(100 * fraction, places - 1)
+    assert not text.startswith("-0.0") or float(text) < 0
+    if fraction > TOLERANCE:
+        assert 0 < float(at_least(fraction)) <= 100 * fraction + 1e-6
+
+
+def test_small_differences_are_told_with_more_digits() -> None:
+    row = _difference(-0.00002, -0.0003, 0.00026, smallest_effect=0.0004)
+    (finding,) = judge(_tables(row)).findings
+    assert "a cost of 0.002 points of" in finding.sentence
+    assert "interval -0.03 to 0.03;" in finding.sentence
+    assert "An effect of 0.04 points" in finding.sentence
+    two = [_difference(-0.00002, -0.001, 0.001, p_equivalence=0.001, arm=arm) for arm in (BLUR, OVERLAY)]
+    assert "blur (-0.002 points)" in judge(_tables(*two)).headline
 
 
 @pytest.mark.parametrize("ends", [(0.0, 0.0), (-1e-17, 1e-17), (-0.02, 0.0), (0.0, 0.02)])
@@ -261,7 +287,8 @@ def test_the_planted_category_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fraction", "text"), [(0.0314, "3.1"), (-0.0001, "0.0"), (0.0, "0.0"), (-0.02, "-2.0")]
+    ("fraction", "text"),
+    [(0.0314, "3.1"), (-0.0001, "-0.01"), (-1e-17, "0.0"), (0.0, "0.0"), (-0.02, "-2.0")],
 )
 def test_points_have_no_negative_zero(fraction: float, text: str) -> None:
     assert points(fraction) == text
@@ -293,8 +320,8 @@ def test_the_verdict_is_written_for_machines(tmp_path: Path) -> None:
     write_verdict(tmp_path, verdict)
     read = json.loads((tmp_path / "verdict.json").read_text())
     assert read.pop("schema_version") == SCHEMA_VERSION
-    assert set(read) == {"headline", "findings", "caveats", "gains", "metric"}
-    assert read["gains"] == []
+    assert set(read) == {"headline", "findings", "caveats", "gains", "metric", "unlearned"}
+    assert (read["gains"], read["unlearned"]) == ([], "")
     (finding,) = read["findings"]
     assert (finding["outcome"], finding["seeds_needed"], finding["images_needed"]) == ("undecided", 7, None)
     assert (finding["margin"], finding["p_equivalence"], finding["difference"]) == (0.01, 0.3, -0.004)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sfumato import records
 from sfumato.data.tasks import TASKS, TaskData, TaskOptions, cifar10, read_task
 from sfumato.errors import BusyError, DatasetError, TableError, UsageError
 from sfumato.learn.operators import import_torchvision
@@ -119,12 +123,60 @@ def test_cifar10_killed_while_it_is_unpacked_is_whole_afterwards(
     assert len(task.dataset) == 40
 
 
-def test_cifar10_is_unpacked_by_one_process_at_a_time(tmp_path: Path, read: Read) -> None:
-    write_cifar10(tmp_path / "data", 10, 10)
-    folder = read("cifar10", tmp_path / "data").dataset.root
-    shutil.rmtree(folder)
-    with locked(folder), pytest.raises(BusyError):
-        read("cifar10", tmp_path / "data")
+@pytest.mark.parametrize("harm", ["one", "cut", "category", "all", "more"])
+def test_cifar10_is_unpacked_again_where_images_are_gone(tmp_path: Path, read: Read, harm: str) -> None:
+    truth = write_cifar10(tmp_path / "data", 30, 10)
+    first = read("cifar10", tmp_path / "data")
+    folder = first.dataset.root
+    path = folder / "train" / "frog" / "00006.png"
+    if harm == "one":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(b"")
+    elif harm == "more":
+        shutil.copy(path, path.with_name("99999.png"))
+    else:
+        for part in [path.parent] if harm == "category" else [folder / "train", folder / "test"]:
+            shutil.rmtree(part)
+    again = read("cifar10", tmp_path / "data")
+    assert (again.dataset.root, again.dataset.fingerprint) == (folder, first.dataset.fingerprint)
+    for split, (pixels, labels) in truth.items():
+        found, found_labels = pixels_and_labels(again, split)
+        np.testing.assert_array_equal(found, pixels)
+        assert found_labels == labels
+
+
+def test_cifar10_is_unpacked_by_one_of_two_that_want_it_at_once(
+    tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar10(tmp_path / "data", 30, 10)
+    refused, unpacked = Event(), []
+
+    @contextmanager
+    def told(folder: Path) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder))
+            except BusyError:
+                refused.set()
+                raise
+            yield
+
+    def unpack(batches: Path, folder: Path) -> dict[str, int]:
+        assert refused.wait(60), "the other one was not kept out"
+        unpacked.append(folder)
+        return unpack_once(batches, folder)
+
+    unpack_once = cifar10._unpack
+    monkeypatch.setattr(records, "locked", told)
+    monkeypatch.setattr(cifar10, "_unpack", unpack)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(read, "cifar10", tmp_path / "data") for _ in range(2)]
+        first, second = (task.result() for task in both)
+    assert unpacked == [first.dataset.root]
+    assert len(first.dataset) == 40
+    assert (first.dataset.root, first.dataset.samples) == (second.dataset.root, second.dataset.samples)
+    assert first.dataset.fingerprint == second.dataset.fingerprint
 
 
 def test_cifar10_as_a_folder_of_images(tmp_path: Path, read: Read) -> None:

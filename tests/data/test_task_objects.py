@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,23 +98,76 @@ def test_voc_is_read_as_it_was_written(tmp_path: Path, below: str) -> None:
     check(task, [replace(s, split="train" if s.split == "val" else s.split) for s in scenes], VOC_CLASSES)
     assert any(thing.difficult for scene in scenes for thing in scene.things)
     assert task.facts["lists"] == {"train": ["2007/trainval"], "test": ["2007/test"]}
+    assert task.facts["evaluated_on"] == "test of 2007"
     assert task.facts["n_train"] == 12
     assert task.facts["n_difficult"] == sum(thing.difficult for s in scenes for thing in s.things)
 
 
-def test_voc_of_two_years_trains_on_both(tmp_path: Path) -> None:
-    scenes = [*write_voc(tmp_path), *write_voc(tmp_path, "2012", 6, 0)]
+@pytest.mark.parametrize("n_test", [0, 3])
+def test_voc_of_two_years_trains_on_both_and_is_evaluated_on_test_of_2007(
+    tmp_path: Path, n_test: int
+) -> None:
+    later = [scene for scene in write_voc(tmp_path, "2012", 6, n_test) if scene.split != "test"]
+    scenes = [*write_voc(tmp_path), *later]
     task = read("voc", tmp_path, "2012", "2007")
-    assert task.name == "voc2007+2012"
+    assert (task.name, task.title) == ("voc2007+2012", "PASCAL VOC 2007 and 2012")
+    assert task.facts["lists"] == {"train": ["2007/trainval", "2012/trainval"], "test": ["2007/test"]}
     check(task, [replace(s, split="train" if s.split == "val" else s.split) for s in scenes], VOC_CLASSES)
 
 
-def test_voc_without_a_test_list_is_evaluated_on_val(tmp_path: Path) -> None:
-    scenes = write_voc(tmp_path, "2012", 6, 0)
+def main_lists(root: Path, year: str) -> Path:
+    return root / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main"
+
+
+def test_voc_2007_without_its_test_list_is_another_task(tmp_path: Path) -> None:
+    scenes = [scene for scene in write_voc(tmp_path) if scene.split != "test"]
+    (main_lists(tmp_path, "2007") / "test.txt").unlink()
+    task = read("voc", tmp_path)
+    assert (task.name, task.title) == ("voc2007-val", "PASCAL VOC 2007, val")
+    assert task.dataset.evaluation_split == "val"
+    assert task.facts["lists"] == {"train": ["2007/train"], "val": ["2007/val"]}
+    assert task.facts["evaluated_on"].startswith("val of 2007: the list test of 2007 is missing")
+    check(task, scenes, VOC_CLASSES)
+
+
+@pytest.mark.parametrize("n_test", [0, 3])
+def test_voc_of_two_years_without_test_of_2007_trains_on_no_val_image_of_2007(
+    tmp_path: Path, n_test: int
+) -> None:
+    scenes = [scene for scene in write_voc(tmp_path) if scene.split != "test"]
+    later = [scene for scene in write_voc(tmp_path, "2012", 6, n_test) if scene.split != "test"]
+    (main_lists(tmp_path, "2007") / "test.txt").unlink()
+    task = read("voc", tmp_path, "2007", "2012")
+    assert (task.name, task.title) == ("voc2007+2012-val", "PASCAL VOC 2007 and 2012, val")
+    assert task.facts["lists"] == {"train": ["2007/train", "2012/trainval"], "val": ["2007/val"]}
+    check(task, [*scenes, *(replace(scene, split="train") for scene in later)], VOC_CLASSES)
+
+
+@pytest.mark.parametrize("n_test", [0, 3])
+def test_voc_2012_alone_is_evaluated_on_val(tmp_path: Path, n_test: int) -> None:
+    scenes = [scene for scene in write_voc(tmp_path, "2012", 6, n_test) if scene.split != "test"]
     task = read("voc", tmp_path, "2012")
+    assert (task.name, task.title) == ("voc2012", "PASCAL VOC 2012")
     assert task.dataset.evaluation_split == "val"
     assert task.facts["lists"] == {"train": ["2012/train"], "val": ["2012/val"]}
+    assert task.facts["evaluated_on"] == "val of 2012: annotations of their test are not public"
     check(task, scenes, VOC_CLASSES)
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_voc_refuses_to_train_on_an_image_that_it_evaluates_on(tmp_path: Path, tested: bool) -> None:
+    scenes = write_voc(tmp_path)
+    write_voc(tmp_path, "2012", 6, 0)
+    if not tested:
+        (main_lists(tmp_path, "2007") / "test.txt").unlink()
+    stem = next(Path(s.image_id).stem for s in scenes if s.split == ("test" if tested else "val"))
+    folders = [tmp_path / "VOCdevkit" / f"VOC{year}" for year in ("2007", "2012")]
+    for path in (Path("JPEGImages") / f"{stem}.jpg", Path("Annotations") / f"{stem}.xml"):
+        shutil.copy(folders[0] / path, folders[1] / path.with_name(f"2007_{path.name}"))
+    with (main_lists(tmp_path, "2012") / "trainval.txt").open("a") as file:
+        file.write(f"2007_{stem}\n")
+    with pytest.raises(DatasetError, match=rf"1 image\(s\) would be trained on .*the first: 2007_{stem}\)"):
+        read("voc", tmp_path, "2007", "2012")
 
 
 @pytest.mark.parametrize(("image_set", "split"), [("trainval", "train"), ("test", "test")])

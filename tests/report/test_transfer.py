@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.csv
 import pytest
 
-from sfumato.compare import CompareSettings, compare, judge, read_tables
+from sfumato.compare import CompareSettings, compare, judge, read_tables, short_names
+from sfumato.compare.published_transfer import TRANSFER_BESIDE_SCHEMA, transfer_beside
 from sfumato.errors import ManifestError, UsageError
 from sfumato.predictions import find_predictions, read_predictions
 from sfumato.report import ReportInputs, find_transfer, write_report
@@ -290,6 +291,54 @@ def test_the_studys_numbers_are_beside_ours(folders: list[Path], shown: _Tables)
     ]
     assert ours == ["CIFAR-10: resnet18", "ours", cells[0], cells[1], DASH, cells[2]]
     assert rows[rows.index(ours) - 1][:2] == ["CIFAR-10: resnet18", "study"]
+
+
+def test_what_stands_beside_the_study_is_a_file_too(folders: list[Path], page: Path) -> None:
+    (path,) = (page.parent / "report-files").glob("transfer-*-published.csv")  # nothing linear, no other task
+    assert path.name == "transfer-cifar10--finetune-published.csv"
+    types = pyarrow.csv.ConvertOptions(column_types=TRANSFER_BESIDE_SCHEMA, strings_can_be_null=True)
+    assert pyarrow.csv.read_csv(path, convert_options=types).equals(transfer_beside(read_tables(folders[0])))
+
+
+def test_several_strengths_of_one_method_stand_beside_each_other(study: ReportInputs, tmp_path: Path) -> None:
+    weak = "blur(strength=0.1, grow=0.1)"
+    starts = {"original": 0.8, BLUR: 0.7, weak: 0.75}
+    folder = make_transfer(tmp_path / "task", a_task("voc2007"), starts=starts, models=("resnet50",))
+    shown = _Tables(write_report(replace(study, transfer=[folder]), tmp_path / "report"))
+    (ours,) = [row for row in shown.found["The study's transfer numbers and ours"] if row[1] == "ours"]
+    names = short_names(starts)
+    means = {row["arm"]: row for row in rows_of(folder, "overall", **MAIN)}
+    told = {
+        f"{100 * means[arm]['mean']:.1f} ± {100 * means[arm]['standard_error']:.1f} ({names[arm]})"
+        for arm in (BLUR, weak)
+    }
+    assert ours[0] == "PASCAL VOC detection: resnet50"
+    assert set(ours[3].split("; ")) == told
+
+
+def test_a_task_that_nothing_was_learned_of_says_so_first(study: ReportInputs, tmp_path: Path) -> None:
+    starts = dict.fromkeys(STARTS, 0.15)
+    folder = make_transfer(tmp_path / "task", a_task(), starts=starts, models=("m",))
+    sentence = judge(read_tables(folder)).unlearned
+    assert sentence
+    text = " ".join(
+        _Tables(write_report(replace(study, transfer=[folder]), tmp_path / "report")).text.split()
+    )
+    assert text.count(sentence) == 1
+    assert f"CIFAR-10, fine-tuned. {sentence} {judge(read_tables(folder)).headline[:30]}" in text
+
+
+@pytest.mark.parametrize("start", ["original", BLUR])
+def test_one_start_and_scratch_are_told_by_the_gain(study: ReportInputs, tmp_path: Path, start: str) -> None:
+    starts = {"scratch": 0.5, start: 0.84}
+    folder = make_transfer(tmp_path / "task", a_task(), starts=starts, models=("m",))
+    shown = _Tables(write_report(replace(study, transfer=[folder]), tmp_path / "report"))
+    (gain,) = judge(read_tables(folder)).gains
+    text = " ".join(shown.text.split())
+    assert f"CIFAR-10, fine-tuned. {gain.sentence}" in text
+    assert "nothing to judge" not in text[text.index("CIFAR-10, fine-tuned.") :]
+    assert len(shown.found["CIFAR-10, fine-tuned: gains over scratch"]) == 2
+    assert "CIFAR-10, fine-tuned: differences" not in shown.found
 
 
 def test_what_is_not_known_of_the_study_is_said(shown: _Tables) -> None:

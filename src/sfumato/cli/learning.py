@@ -184,10 +184,11 @@ def evaluate(
 
 def _train_plan(source: Path, out: Path | None, options: TrainingOptions, *, as_json: bool) -> None:
     from sfumato.learn import read_training_plan, train_plan
+    from sfumato.learn.runner import failed_images
 
     folder = out or source.absolute().parent
     outcome, arms = train_plan(read_training_plan(source), folder, options=options, source=source)
-    say_outcome(folder, outcome, arms.failed, as_json=as_json)
+    say_outcome(folder, outcome, {**arms.failed, **failed_images(outcome)}, as_json=as_json)
 
 
 def say_outcome(

@@ -88,10 +88,12 @@ def say_study(result: Study, *, as_json: bool) -> None:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """The headline, for each arm which categories changed, and what it gained over scratch."""
+    """The headline, for each arm which categories changed, and what it gained over scratch; first whether a
+    task was learned at all."""
     named = [f"{finding.name}: {finding.categories_sentence}" for finding in verdict.findings]
     gained = [gain.sentence for gain in verdict.gains if verdict.findings]  # else they are the headline
-    return [verdict.headline, *named, *gained]
+    first = [verdict.unlearned] if verdict.unlearned else []
+    return [*first, verdict.headline, *named, *gained]
 
 
 def selected_faces(folder: Path, select: Path | None) -> FaceTable:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from sfumato.cli.options import (
     remark,
     verdict_lines,
 )
+
+if TYPE_CHECKING:
+    from sfumato.transfer import Transfer
 
 app = typer.Typer()
 
@@ -63,7 +67,8 @@ def transfer(
         bool, typer.Option("--obfuscate-task", help="Hide faces in the task's images too, as each arm does.")
     ] = False,
     task_faces: Annotated[
-        Path | None, typer.Option(help="Folder that sfumato detect wrote for the task's images.")
+        Path | None,
+        typer.Option(help="The same, with the faces in a folder that sfumato detect wrote for it."),
     ] = None,
     detector: Detector = "default",
     margin: Annotated[float, typer.Option(help="Points: a smaller difference is called meaningless.")] = 1.0,
@@ -85,36 +90,44 @@ def transfer(
 
     Example: sfumato transfer study/runs scratch --task cifar10 --data cifar --out study/transfer
     """
-    from sfumato.compare import CompareSettings, judge
+    from sfumato.compare import CompareSettings
     from sfumato.data.tasks import TaskOptions
-    from sfumato.learn import Part, TrainingOptions
-    from sfumato.learn.starts import Protocol, find_starts, recipe_for
+    from sfumato.learn import Part, TrainingOptions, find_recipe
+    from sfumato.learn.starts import as_protocol, find_starts, recipe_for
     from sfumato.transfer import Hiding, TransferOptions, open_task
     from sfumato.transfer import transfer as run_transfer
 
-    given = {"epochs": epochs, "image_size": image_size}
+    way, given = as_protocol(protocol), {"epochs": epochs, "image_size": image_size}
     changes = changes_of(change or []) | {name: value for name, value in given.items() if value is not None}
-    chosen = recipe_for(task, cast(Protocol, protocol), recipe).with_overrides(**changes)
+    # What cannot be is said before a task is read, which may take long: all recipes have the same fields.
+    find_recipe(recipe or "transfer-linear").with_overrides(**changes)
     options = TransferOptions(
-        cast(Protocol, protocol),
-        chosen,
-        None if seed is None else tuple(seed),
-        precision,
-        budget_of(cache_budget),
-        Hiding(task_faces, detector) if obfuscate_task or task_faces else None,
-        CompareSettings(rounds, margin=margin / 100),
+        way,
+        seeds=None if seed is None else tuple(seed),
+        precision=precision,
+        budget=budget_of(cache_budget),
+        hiding=Hiding(task_faces, detector) if obfuscate_task or task_faces else None,
+        settings=CompareSettings(rounds, margin=margin / 100),
     )
     work = make_work(workers, overwrite, quiet=quiet)
     training = TrainingOptions(device, compile_, Part.parse(part) if part else None, work)
-    which = TaskOptions(partition, wild, tuple(years.split("+")), download)
     starts = find_starts(runs, model or [])
-    found = run_transfer(starts, open_task(task, data, out, which), out, options=options, training=training)
+    which = TaskOptions(partition, wild, tuple(years.split("+")), download)
+    found = open_task(task, data, out, which)
+    chosen = recipe_for(found, way) if recipe is None else find_recipe(recipe)
+    options = replace(options, recipe=chosen.with_overrides(**changes))
+    _say(run_transfer(starts, found, out, options=options, training=training), as_json=as_json)
+
+
+def _say(made: Transfer, *, as_json: bool) -> None:
+    from sfumato.compare import judge
+
     extra: dict[str, Any] = {"tables": None}
     lines: list[str] = []
-    if found.tables is not None:
-        verdict = judge(found.tables)
-        extra = {"tables": str(found.folder / "tables"), "verdict": verdict.headline}
-        lines = [*verdict_lines(verdict), f"tables: {found.folder / 'tables'}"]
-    elif not found.outcome.failures:
-        remark(f"{found.folder}: not every run is there yet; the comparison is made when the last one is")
-    say_outcome(found.folder, found.outcome, {}, extra=(extra, lines), as_json=as_json)
+    if made.tables is not None:
+        verdict = judge(made.tables)
+        extra = {"tables": str(made.folder / "tables"), "verdict": verdict.headline}
+        lines = [*verdict_lines(verdict), f"tables: {made.folder / 'tables'}"]
+    elif not made.outcome.failures:
+        remark(f"{made.folder}: not every run is there yet; the comparison is made when the last one is")
+    say_outcome(made.folder, made.outcome, made.failed, extra=(extra, lines), as_json=as_json)

@@ -4,6 +4,7 @@ from sfumato.compare.arms import arm_name, is_crossed, is_obfuscated, reference_
 from sfumato.compare.by_group import Grouping, read_groupings
 from sfumato.compare.comparison import compare
 from sfumato.compare.gains import Gain
+from sfumato.compare.kinds import need_comparable
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import Tables, read_tables
 from sfumato.compare.verdict import Finding, Verdict, judge
@@ -20,6 +21,7 @@ __all__ = [
     "is_crossed",
     "is_obfuscated",
     "judge",
+    "need_comparable",
     "read_groupings",
     "read_tables",
     "reference_of",

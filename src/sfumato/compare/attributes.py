@@ -25,9 +25,9 @@ from sfumato.progress import Progress
 
 METRIC = "mean_average_precision"
 
-FEWEST_POSITIVES = 10
-"""An attribute with fewer positives among the images is not in the mean: a precision at so few images is
-chance more than anything else."""
+FEWEST = 10
+"""An attribute that fewer of the images have, or lack, is not in the mean: a precision at so few images is
+chance more than anything else, and where nearly all have it, it is near one whatever the scores are."""
 
 Truth = NDArray[np.int8]
 
@@ -42,18 +42,12 @@ def attribute_runs(
         predictions: of these runs.
 
     Raises:
-        UsageError: runs that give an image different attributes; no attribute has enough positives.
+        UsageError: runs that give an image different attributes; none of them can be counted.
         TableError: truth that is none; when measured, a score that is missing or no number.
     """
     runs = runs_of(predictions)
     truth = one_truth(paired, runs, _truth, "attributes")
-    n_positives = truth.sum(axis=0, dtype=np.int64)
-    counted = n_positives >= FEWEST_POSITIVES
-    if not counted.any():
-        raise UsageError(
-            f"none of the {len(counted)} attributes has {FEWEST_POSITIVES} positives among the "
-            f"{len(truth)} images evaluated; evaluate on more images"
-        )
+    counted = counted_attributes(truth)
 
     def measure(item: AttributePredictions, rows: Indices) -> Measurement:
         return _measurement(item, rows, truth, counted)
@@ -61,10 +55,29 @@ def attribute_runs(
     return lambda progress: Measured(
         **vars(paired),
         measurements=by_run(paired, runs, measure, progress=progress),
-        n_positives=n_positives,
+        n_positives=truth.sum(axis=0, dtype=np.int64),
         counted=counted,
-        least=FEWEST_POSITIVES,
+        least=FEWEST,
     )
+
+
+def counted_attributes(truth: Truth) -> NDArray[np.bool_]:
+    """Which attributes are in the mean, (k,): those that `FEWEST` images have and as many lack.
+
+    Args:
+        truth: (n, k), 1 or 0.
+
+    Raises:
+        UsageError: none is.
+    """
+    n_positives = truth.sum(axis=0, dtype=np.int64)
+    counted: NDArray[np.bool_] = np.minimum(n_positives, len(truth) - n_positives) >= FEWEST
+    if not counted.any():
+        raise UsageError(
+            f"none of the {len(counted)} attributes has {FEWEST} images with it and {FEWEST} without it "
+            f"among the {len(truth)} images evaluated; evaluate on more images"
+        )
+    return counted
 
 
 def _truth(item: AttributePredictions, rows: Indices) -> Truth:

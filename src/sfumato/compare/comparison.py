@@ -130,7 +130,11 @@ def _facts(outcomes: Valued, predictions: Sequence[Evaluated]) -> dict[str, obje
     if outcomes.task is not None or isinstance(outcomes, Measured):
         facts["metrics"] = outcomes.metrics
     if isinstance(outcomes, Measured):
-        facts |= {"not_counted": outcomes.not_counted, "fewest": outcomes.least}
+        facts |= {
+            "not_counted": outcomes.not_counted,
+            "too_common": outcomes.too_common,
+            "fewest": outcomes.least,
+        }
     return facts
 
 

@@ -231,6 +231,15 @@ class _Judge:
         return evaluation
 
 
+def need_pycocotools() -> None:
+    """Check that pycocotools can be imported.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    _pycocotools()
+
+
 def _pycocotools() -> tuple[Any, Any]:
     try:
         from pycocotools.coco import COCO

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sfumato.compare.attributes import attribute_runs
-from sfumato.compare.detection import object_runs
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.compare.attributes import attribute_runs, counted_attributes
+from sfumato.compare.detection import need_pycocotools, object_runs
 from sfumato.compare.outcomes import Paired, Valued
 from sfumato.compare.pairing import outcomes_of
 from sfumato.errors import UsageError
@@ -34,6 +37,23 @@ def kind_of(predictions: Sequence[Evaluated]) -> str:
             "folder of one task and protocol"
         )
     return next(iter(kinds), CATEGORIES)
+
+
+def need_comparable(kind: str, attributes: NDArray[np.int8] | None = None) -> None:
+    """Check, before anything is trained, what a comparison of its runs would need.
+
+    Args:
+        kind: "categories", "attributes" or "objects".
+        attributes: (images evaluated, attributes), 1 or 0; of kind "attributes", else None.
+
+    Raises:
+        MissingExtra: objects, and pycocotools is not installed.
+        UsageError: no attribute has enough images with it and without it to be in the mean.
+    """
+    if kind == OBJECTS:
+        need_pycocotools()
+    if kind == ATTRIBUTES and attributes is not None:
+        counted_attributes(attributes)
 
 
 def checked(paired: Paired, predictions: Sequence[Evaluated]) -> Callable[[Progress], Valued]:

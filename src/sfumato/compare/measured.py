@@ -51,7 +51,7 @@ class Measured(Valued):
         measurements: (model, arm) to one a seed.
         n_positives: (k,) images with each attribute, or with objects of each class.
         counted: (k,) bool: which of them are in the mean.
-        least: images that an attribute or class needs to be in the mean.
+        least: images with an attribute (and without it) or class that it needs to be in the mean.
     """
 
     measurements: Mapping[Cell, Sequence[Measurement]]
@@ -77,7 +77,15 @@ class Measured(Valued):
     @property
     def not_counted(self) -> tuple[str, ...]:
         """Names of attributes or classes that are not in the mean."""
-        return tuple(name for name, counts in zip(self.categories, self.counted, strict=True) if not counts)
+        return self._names(~self.counted)
+
+    @property
+    def too_common(self) -> tuple[str, ...]:
+        """Those of them that enough images have, but too few lack."""
+        return self._names(~self.counted & (self.n_positives >= self.least))
+
+    def _names(self, kept: NDArray[np.bool_]) -> tuple[str, ...]:
+        return tuple(name for name, keep in zip(self.categories, kept, strict=True) if keep)
 
 
 def _pseudo(value: float, influence: NDArray[Any]) -> Floats:
@@ -128,6 +136,7 @@ def _class_values(run: Measurement, place: int) -> Floats:
 
 
 def _known(variance: Variance, found: Measured) -> Variance:
-    """Nothing is known of attributes or classes with too few positives, which have the degrees of freedom."""
-    df = np.where(found.n_positives >= max(2, found.least), found.n_positives - 1.0, 0.0)
+    """Nothing is known of attributes or classes that are not in the mean, or of one image; positives have the
+    degrees of freedom."""
+    df = np.where(found.counted & (found.n_positives > 1), found.n_positives - 1.0, 0.0)
     return replace(variance, image_df=df)

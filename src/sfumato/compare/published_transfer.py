@@ -25,12 +25,14 @@ TRANSFER_SCHEMA = pa.schema(
         ("model", pa.string()),
         ("init", pa.string()),
         ("value", pa.float64()),
+        ("reading_error", pa.float64()),
         ("source", pa.string()),
         ("note", pa.string()),
     ]
 )
 """What the study reports: `task` is "cifar10", "celeba" or "voc_detection"; `metric` as the study says it;
-`init` is "original", "blurred", "overlaid" or "scratch"; `note` says what is not sure of it, or is null."""
+`init` is "original", "blurred", "overlaid" or "scratch"; `reading_error` says how exactly it could be read
+off a chart, null where it is printed; `note` says what is not sure of it, or is null."""
 
 TRANSFER_BESIDE_SCHEMA = pa.schema(
     [
@@ -39,6 +41,7 @@ TRANSFER_BESIDE_SCHEMA = pa.schema(
         ("condition", pa.string()),
         ("metric", pa.string()),
         ("published", pa.float64()),
+        ("reading_error", pa.float64()),
         ("source", pa.string()),
         ("note", pa.string()),
         ("arm", pa.string()),
@@ -79,10 +82,14 @@ Key = tuple[str, str]
 
 def published_transfer() -> pa.Table:
     """Rows of `TRANSFER_SCHEMA`, in the order of the package data."""
-    rows = [{**row, "value": row["value"] / 100, "note": _note(row)} for row in read_published()["transfer"]]
     return pa.Table.from_pylist(
-        [{name: row[name] for name in TRANSFER_SCHEMA.names} for row in rows], schema=TRANSFER_SCHEMA
+        [_in_fractions(row) for row in read_published()["transfer"]], schema=TRANSFER_SCHEMA
     )
+
+
+def _in_fractions(row: Mapping[str, Any]) -> dict[str, Any]:
+    fractions = {name: row[name] / 100 for name in ("value", "reading_error") if name in row}
+    return {name: row.get(name) for name in TRANSFER_SCHEMA.names} | fractions | {"note": _note(row)}
 
 
 def _note(row: Mapping[str, Any]) -> str | None:
@@ -90,6 +97,15 @@ def _note(row: Mapping[str, Any]) -> str | None:
     if "reading_error" in row:
         parts.append(f"read to within {row['reading_error'] / 100:g}")
     return "; ".join(parts) or None
+
+
+def study_task(task: Mapping[str, Any]) -> str | None:
+    """The study's name of a task of ours that stands beside its own, else None: it fine-tuned.
+
+    Args:
+        task: name, protocol and more, as facts of tables have it.
+    """
+    return TASKS.get(task["name"]) if task["protocol"] == "finetune" else None
 
 
 def transfer_beside(tables: Tables) -> pa.Table:
@@ -134,12 +150,11 @@ def write_published_transfer(folder: Path, tables: Tables) -> int:
 
 
 def _published(task: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
-    name = TASKS.get(task["name"]) if task["protocol"] == "finetune" else None
+    name = study_task(task)
     return {
         (row["model"], row["init"]): {
             "published": row["value"],
-            "source": row["source"],
-            "note": row["note"],
+            **{column: row[column] for column in ("reading_error", "source", "note")},
         }
         for row in published_transfer().to_pylist()
         if row["task"] == name

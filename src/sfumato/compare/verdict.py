@@ -22,6 +22,7 @@ from sfumato.compare import wording
 from sfumato.compare.arms import NONE, ORIGINAL, SCRATCH, is_obfuscated, short_names
 from sfumato.compare.gains import Gain, gains
 from sfumato.compare.layout import ALL_MODELS
+from sfumato.compare.learned import unlearned
 from sfumato.compare.settings import CompareSettings
 from sfumato.compare.tables import Tables
 from sfumato.compare.wording import About, points
@@ -119,6 +120,8 @@ class Verdict:
         caveats: what to keep in mind, a sentence each.
         gains: over training from scratch, one for each arm; empty where nothing was trained from scratch.
         metric: that all of it is of.
+        unlearned: of a downstream task that no model learned, a sentence that says so (the first of the
+            caveats), else "".
     """
 
     headline: str
@@ -126,6 +129,7 @@ class Verdict:
     caveats: tuple[str, ...]
     gains: tuple[Gain, ...] = ()
     metric: str = "top1_accuracy"
+    unlearned: str = ""
 
 
 def judge(tables: Tables) -> Verdict:
@@ -135,13 +139,15 @@ def judge(tables: Tables) -> Verdict:
     findings = list(_findings(tables, judged, about))
     names = short_names(dict.fromkeys(row["arm"] for row in judged))
     gained = tuple(gains(judged, names, about))
-    caveats = wording.caveats(findings, gained, about, len(tables.excluded))
+    nothing = unlearned(tables)
+    caveats = [nothing] if nothing else []
+    caveats += wording.caveats(findings, gained, about, len(tables.excluded))
     caveats += wording.rewriting(judged, findings, about)
     caveats += _caveats_of_task(tables, about)
     headline = wording.headline(findings, about)
     if gained and not findings:
         headline = " ".join(gain.sentence for gain in gained)
-    return Verdict(headline, tuple(findings), tuple(caveats), gained, tables.metrics[0])
+    return Verdict(headline, tuple(findings), tuple(caveats), gained, tables.metrics[0], nothing)
 
 
 def _findings(tables: Tables, judged: Sequence[Row], about: About) -> Iterator[Finding]:
@@ -159,7 +165,10 @@ def _findings(tables: Tables, judged: Sequence[Row], about: About) -> Iterator[F
 
 def _caveats_of_task(tables: Tables, about: About) -> list[str]:
     facts = tables.manifest.facts if tables.manifest else {}
-    found = wording.not_counted(list(facts.get("not_counted", ())), about, int(facts.get("fewest", 1)))
+    common, fewest = facts.get("too_common", ()), int(facts.get("fewest", 1))
+    rare = [name for name in facts.get("not_counted", ()) if name not in common]
+    found = wording.not_counted(rare, about, f"fewer than {fewest} images with it" if fewest > 1 else "")
+    found += wording.not_counted(common, about, f"fewer than {fewest} images without it")
     starts = [
         seeds
         for by_arm in facts.get("start_seeds", {}).values()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import floor
 from typing import TYPE_CHECKING, Any
 
 from sfumato.compare.arms import NONE, ORIGINAL, is_crossed, reference_of
 from sfumato.compare.layout import ALL_MODELS
+from sfumato.compare.planning import TOLERANCE
 
 if TYPE_CHECKING:
     from sfumato.compare.gains import Gain
@@ -69,15 +71,34 @@ class About:
 
 
 def points(fraction: float) -> str:
-    """A fraction as percentage points with one decimal, "-0.0" avoided."""
-    return f"{round(100 * fraction, 1) + 0.0:.1f}"
+    """A fraction as percentage points: one decimal, more where it would print as zero and is not."""
+    decimals = decimals_of(fraction)
+    return f"{round(100 * fraction, decimals) + 0.0:.{decimals}f}"
+
+
+def signed_points(fraction: float) -> str:
+    """The same with its sign: "+0.4", "-1.2", "+0.0"."""
+    text = points(fraction)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def decimals_of(fraction: float) -> int:
+    """How many decimals a fraction needs as percentage points, so as not to print as zero; at least one."""
+    if abs(fraction) < TOLERANCE:  # a sum that is zero on paper
+        return 1
+    return next(places for places in count(1) if round(100 * fraction, places))
 
 
 def at_least(fraction: float) -> str:
-    """A positive fraction as points, rounded down: to a tenth, or to a hundredth where little is left."""
-    decimals = 1 if fraction >= 0.001 else 2
-    scale = 100 * 10**decimals
-    return f"{floor(fraction * scale + 1e-9) / scale * 100:.{decimals}f}"
+    """A positive fraction as points, rounded down to a tenth, or further where that would be zero."""
+    sizes = range(1, 1 + decimals_of(TOLERANCE))
+    decimals = next((places for places in sizes if _floored(fraction, places)), 1)
+    return f"{_floored(fraction, decimals):.{decimals}f}"
+
+
+def _floored(fraction: float, decimals: int) -> float:
+    scale = 10.0**decimals
+    return floor(fraction * 100 * scale + 1e-9) / scale
 
 
 def counted(n: int, word: str) -> str:
@@ -190,7 +211,7 @@ def categories_sentence(
 
 
 def _listed(categories: Sequence[AffectedCategory], total: int) -> str:
-    named = [f"{item.category} ({100 * item.difference:+.1f} points)" for item in categories[:MOST_NAMED]]
+    named = [f"{item.category} ({signed_points(item.difference)} points)" for item in categories[:MOST_NAMED]]
     more = total - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
 
@@ -223,7 +244,7 @@ def _named(finding: Finding) -> str:
     if finding.outcome == "undecided":
         return finding.name
     if finding.outcome == "equivalent":
-        return f"{finding.name} ({100 * finding.difference:+.1f} points)"
+        return f"{finding.name} ({signed_points(finding.difference)} points)"
     end = -finding.ci_high if finding.outcome == "cost" else finding.ci_low
     size = f"about {points(abs(finding.difference))} points"
     return f"{size} with {finding.name} (at least {at_least(end)})"
@@ -307,12 +328,12 @@ ONE_START = (
 )
 
 
-def not_counted(names: Sequence[str], about: About, fewest: int) -> list[str]:
-    """What is not in a mean average precision, in a sentence, or nothing."""
+def not_counted(names: Sequence[str], about: About, few: str) -> list[str]:
+    """What is not in a mean average precision, and what it has too few of, in a sentence, or nothing."""
     if not names:
         return []
     are, listed = ("is", "has") if len(names) == 1 else ("are", "have"), ", ".join(names[:MOST_NAMED])
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     noun = about.noun if len(names) == 1 else about.plural
-    few = f"fewer than {fewest} images with it" if fewest > 1 else "nothing to be found"
-    return [f"{len(names)} {noun} {are[1]} {few} and {are[0]} not in the mean: {listed}{more}."]
+    why = few or "nothing to be found"
+    return [f"{len(names)} {noun} {are[1]} {why} and {are[0]} not in the mean: {listed}{more}."]

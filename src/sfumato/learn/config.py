@@ -30,6 +30,8 @@ class RunConfig:
         compile: translate the model with `torch.compile` first.
         checkpoint_seconds: time after which a checkpoint is due in the middle of an epoch.
         freeze: train the head only (a detector's: all but the body), on features as they are.
+        fresh_head: the head starts at random even where that of the trained weights would fit: as many
+            categories of another task are other categories.
         arm: what the run counts as when runs are compared; None for the arm of its images. Of a downstream
             task it is that of the weights it started from.
     """
@@ -44,6 +46,7 @@ class RunConfig:
     compile: bool = False
     checkpoint_seconds: float = 600.0
     freeze: bool = False
+    fresh_head: bool = False
     arm: str | None = None
 
     def settings(self, arm: str) -> dict[str, Any]:
@@ -57,28 +60,30 @@ class RunConfig:
             "precision": self.precision,
             "validate_every": self.validate_every,
         }
-        return found | ({"freeze": True} if self.freeze else {})
+        return found | {name: True for name in ("freeze", "fresh_head") if getattr(self, name)}
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:
-    """The config whose settings these are; where a file of weights lay is not in them, only its name."""
+    """The config whose settings these are; which file or run the weights were is not in them, only that."""
     start = settings["weights"]
     return RunConfig(
         settings["model"],
         recipe_from(settings["recipe"]),
         settings["seed"],
-        weights=start and ":".join(filter(None, (start["source"], start["name"]))),
+        weights=start and ":".join(filter(None, (start["source"], start.get("name")))),
         precision=settings["precision"],
         validate_every=settings["validate_every"],
         freeze=settings.get("freeze", False),
+        fresh_head=settings.get("fresh_head", False),
         arm=settings["arm"] if "task" in settings else None,
     )
 
 
 def _identity(weights: str | None) -> dict[str, str] | None:
-    """A name as it is, a file by the hash of its content, wherever it lies."""
+    """A name as it is, a file or a run by the hash of its content, wherever it lies, however it is called."""
     if weights is None:
         return None
     from sfumato.learn.pretrained import describe_start
 
-    return describe_start(weights)
+    found = describe_start(weights)
+    return {name: value for name, value in found.items() if name != "name" or "sha256" not in found}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,11 +15,10 @@ from numpy.typing import NDArray
 
 from sfumato.data import Dataset, Sample
 from sfumato.engines import Work, clear_parts
-from sfumato.errors import BusyError
 from sfumato.images import Pixels
 from sfumato.learn.chance import Keys, keys_of
 from sfumato.learn.views import Windows
-from sfumato.records import Manifest, finish, locked, make_key, prepare_output, versions, write_table
+from sfumato.records import Manifest, finish, make_key, prepare_output, versions, waiting_lock, write_table
 
 INDEX = "index.parquet"
 INDEX_SCHEMA = pa.schema(
@@ -37,7 +34,6 @@ INDEX_SCHEMA = pa.schema(
 """One row a sample, in the order of the data set. Height and width are those that windows are cut from, in
 pixels, 0 where the image failed; `status` is "ok" or "failed", `error` the reason or null."""
 
-_POLL_SECONDS = 0.5
 _SERIAL_BYTES = 32 << 20  # decoding less than this is done before worker processes have started
 
 
@@ -173,7 +169,7 @@ def make_once(
     inputs = {"dataset": fingerprint}
     key = make_key(kind, inputs, settings)
     folder = root / f"{key}-{label}"
-    with _waiting(folder):
+    with waiting_lock(folder):
         if not prepare_output(folder, kind, key, overwrite=True):
             index = make(folder)
             write_table(folder / INDEX, index)
@@ -192,16 +188,3 @@ def few_workers(dataset: Dataset, samples: Sequence[Sample], work: Work) -> Work
         if total >= _SERIAL_BYTES:
             return work
     return replace(work, workers=1)
-
-
-@contextmanager
-def _waiting(folder: Path) -> Iterator[None]:
-    """Hold a folder as soon as nobody else does."""
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(folder))
-                break
-            except BusyError:
-                time.sleep(_POLL_SECONDS)
-        yield

@@ -85,8 +85,14 @@ def describe_start(weights: str) -> dict[str, str]:
     return {"source": "file", "name": path.name, "sha256": _sha256(path)}
 
 
-def load_start(
-    model: nn.Module, model_name: str, weights: str, n_categories: int, *, image_size: int | None = None
+def load_start(  # noqa: PLR0913 -- a model as it was built, and what it starts from
+    model: nn.Module,
+    model_name: str,
+    weights: str,
+    n_categories: int,
+    *,
+    image_size: int | None = None,
+    fresh_head: bool = False,
 ) -> dict[str, Any]:
     """Load trained weights into a new model; its head stays random where the categories differ in number.
 
@@ -100,6 +106,7 @@ def load_start(
             cache that an earlier call left. A file that is called like one of the words is "./timm".
         n_categories: number of scores that the model gives.
         image_size: side of the images in pixels, for timm's nets that must know it.
+        fresh_head: the head stays random in any case, since the categories are others.
 
     Returns:
         Facts for a manifest: those of `describe_start`; "replaced", names of the parameters that stayed
@@ -116,7 +123,9 @@ def load_start(
     start = _READERS[facts["source"]](target)
     own = model.state_dict()
     tensors = _named_as(own, start.tensors)
-    replaced = _replaced(own, tensors, target) if _misfit(own, tensors) else []
+    replaced = (
+        _replaced(own, tensors, target, fresh=fresh_head) if fresh_head or _misfit(own, tensors) else []
+    )
     kept = {name: tensor for name, tensor in tensors.items() if name not in replaced}
     misfit = _misfit({name: tensor for name, tensor in own.items() if name not in replaced}, kept)
     if misfit:
@@ -159,9 +168,16 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "()"
 
 
-def _replaced(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], target: _Target) -> list[str]:
-    """Names of the head's parameters that the weights have for another number of categories, or lack."""
+def _replaced(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], target: _Target, *, fresh: bool
+) -> list[str]:
+    """Names of the head's parameters that the weights have for another number of categories, or lack.
+
+    A fresh head is replaced whole.
+    """
     head = head_of(own, target.model_name, target.n_categories, image_size=target.image_size)
+    if fresh:
+        return head
     return [name for name in head if name not in tensors or _other_number(own[name], tensors[name])]
 
 

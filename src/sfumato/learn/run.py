@@ -23,7 +23,7 @@ from sfumato.learn.leftovers import CHECKPOINT, CONFIG, clear_useless, is_finish
 from sfumato.learn.leftovers import WEIGHTS as WEIGHTS
 from sfumato.learn.operators import import_torch, import_torchvision
 from sfumato.learn.overlap import note_trained
-from sfumato.learn.subject import as_task, check_task, need_examples, task_settings
+from sfumato.learn.subject import as_task, check_task, need_examples, task_facts, task_settings
 from sfumato.progress import is_alone, silent
 from sfumato.records import (
     Manifest,
@@ -318,7 +318,7 @@ class _Run:
             "compiled": training.runtime.compiled,
             "processes": training.world.size,
             "parts": training.parts,
-            **task_settings(self.task),
+            **task_facts(self.task),
             **({"freeze": True} if self.config.freeze else {}),
         }
 

@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from sfumato.data import Dataset
 from sfumato.data.tasks import TaskData
 from sfumato.engines import Work
@@ -33,7 +36,9 @@ from sfumato.learn.run import check_training, train
 from sfumato.learn.subject import as_task
 from sfumato.learn.timing import Timing, images_done, in_words, read_timing, remaining_seconds
 from sfumato.obfuscate import check_apart
+from sfumato.predictions import PREDICTIONS
 from sfumato.progress import is_alone, is_main_process, labelled
+from sfumato.records import read_manifest
 from sfumato.specs import short_spec, slug
 
 _TRAINING = "training"
@@ -132,6 +137,18 @@ class Outcome:
             )
         if self.elsewhere:
             raise BusyError(f"{self.elsewhere[0].title}: another process works on this run; wait for it")
+
+
+def failed_images(outcome: Outcome) -> dict[str, str]:
+    """Reason by image id, for images that could not be read in a run or in its evaluation."""
+    failed: dict[str, str] = {}
+    for run in outcome.trained:
+        failed |= read_manifest(run).facts.get("failed", {})
+    for folder in outcome.predictions:
+        table = pq.read_table(folder / PREDICTIONS, columns=["image_id", "error"])
+        rows = table.filter(pc.is_valid(table["error"])).to_pylist()
+        failed |= {row["image_id"]: row["error"] for row in rows}
+    return dict(sorted(failed.items()))
 
 
 def run_folder(folder: Path, model: str, arm: str, *, seed: int) -> Path:

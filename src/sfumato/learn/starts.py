@@ -23,14 +23,7 @@ Protocol = Literal["finetune", "linear"]
 PROTOCOLS: tuple[Protocol, ...] = ("finetune", "linear")
 """All weights are trained on; or the head only, on features as they are (of a detector: all but the body)."""
 
-RECIPES_OF = {
-    "sun397": "transfer-sun397",
-    "celeba": "transfer-celeba",
-    "voc": "transfer-voc",
-    "coco": "transfer-voc",
-    "yolo": "transfer-voc",
-}
-"""Task to its recipe; others have that of CIFAR-10."""
+_RECIPES = {"objects": "transfer-voc", "attributes": "transfer-celeba"}
 
 
 @dataclass(frozen=True)
@@ -78,43 +71,69 @@ def find_starts(sources: Sequence[str], models: Sequence[str] = ()) -> list[Star
 def transfer_cells(starts: Sequence[Start], seeds: Sequence[int] | None) -> dict[Cell, Start]:
     """The runs of a downstream task, one seed of everything before the next.
 
-    Without seeds each start is trained on once, with its own seed, and scratch with those of the others.
+    Without seeds each start is trained on once, with its own seed; scratch, and weights whose seed is not
+    known, with those of the other runs of their model.
+
+    Args:
+        starts: of one model or several.
+        seeds: one run each for every start.
 
     Raises:
         UsageError: several seeds of pretrained runs and several seeds named, whose chances would be mixed up;
-            or two starts of one model, arm and seed.
+            arms of a model that have not the same seeds; two starts of one model, arm and seed; a seed named
+            twice.
     """
-    own = sorted({start.seed for start in starts if start.seed is not None}) or [0]
-    if seeds is not None and len(own) > 1:
-        raise UsageError(
-            f"the runs have the seeds {', '.join(map(str, own))} of their own; leave --seeds out, so that "
-            "each is trained on once, or name runs of one seed"
-        )
+    pairs = [(seed, start) for start in starts for seed in _seeds_of(start, starts, seeds)]
     cells: dict[Cell, Start] = {}
-    for seed in own if seeds is None else seeds:
-        for start in starts:
-            if seeds is None and start.seed not in (None, seed):
-                continue
-            cell = Cell(start.model, start.arm, seed, (start.arm,))
-            if cell in cells:
-                raise UsageError(
-                    f"{start.weights} and {cells[cell].weights} are both {start.model} of the arm "
-                    f"{start.arm}; name one of them"
-                )
-            cells[cell] = start
+    for seed, start in sorted(pairs, key=lambda pair: pair[0]):
+        cell = Cell(start.model, start.arm, seed, (start.arm,))
+        if cell in cells:
+            raise UsageError(
+                f"{start.weights or start.arm} and {cells[cell].weights or start.arm} are both {start.model} "
+                f"of the arm {start.arm} and the seed {seed}; name one of them, once"
+            )
+        cells[cell] = start
+    _need_same_seeds(cells)
     return cells
 
 
-def recipe_for(task: str, protocol: Protocol, name: str | None = None) -> Recipe:
-    """The recipe of a task: the one named, else its own, or that of linear probes.
+def _seeds_of(start: Start, starts: Sequence[Start], seeds: Sequence[int] | None) -> Sequence[int]:
+    own = sorted({other.seed for other in starts if other.model == start.model and other.seed is not None})
+    if seeds is None:
+        return own or [0] if start.seed is None else [start.seed]
+    if len(own) > 1:
+        raise UsageError(
+            f"the runs of {start.model} have the seeds {_listed(own)} of their own; leave --seed out, so "
+            "that each is trained on once, or name runs of one seed"
+        )
+    return seeds
 
-    Raises:
-        UnknownName, UsageError, SpecError: as `find_recipe`.
-    """
-    if name is not None:
-        return find_recipe(name)
-    own = RECIPES_OF.get(task, "transfer-cifar10")
-    return find_recipe("transfer-linear" if protocol == "linear" and own != "transfer-voc" else own)
+
+def _need_same_seeds(cells: Iterable[Cell]) -> None:
+    """Check before anything is trained that every arm of a model has the seeds of the others."""
+    found: dict[str, dict[str, set[int]]] = {}
+    for cell in cells:
+        found.setdefault(cell.model, {}).setdefault(cell.arm, set()).add(cell.seed)
+    for model, arms in found.items():
+        (first, seeds), *others = arms.items()
+        for arm, theirs in others:
+            if theirs != seeds:
+                raise UsageError(
+                    f"{model}: there are runs of {first} with the seeds {_listed(sorted(seeds))}, of {arm} "
+                    f"with {_listed(sorted(theirs))}; finish those that are missing, or leave others out"
+                )
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def recipe_for(task: TaskData, protocol: Protocol) -> Recipe:
+    """The recipe of a task, or that of linear probes; folders of images have that of CIFAR-10."""
+    if protocol == "linear" and task.kind != "objects":
+        return find_recipe("transfer-linear")
+    of_categories = "transfer-sun397" if task.name.startswith("sun397-") else "transfer-cifar10"
+    return find_recipe(_RECIPES.get(task.kind, of_categories))
 
 
 def transfer_configs(cells: Mapping[Cell, Start], base: RunConfig) -> dict[Cell, RunConfig]:
@@ -141,14 +160,16 @@ def transfer_configs(cells: Mapping[Cell, Start], base: RunConfig) -> dict[Cell,
     }
 
 
-def need_kind(task: TaskData, protocol: Protocol) -> None:
-    """Check that a task can be learned in a protocol.
+def as_protocol(word: str) -> Protocol:
+    """The protocol that a word names.
 
     Raises:
-        UsageError: no such protocol.
+        UsageError: none.
     """
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"{task.title}: unknown protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")
+    for protocol in PROTOCOLS:
+        if word == protocol:
+            return protocol
+    raise UsageError(f"unknown protocol '{word}'; known: {', '.join(PROTOCOLS)}")
 
 
 def _sized(recipe: Recipe, size: int | None) -> Recipe:
@@ -174,6 +195,8 @@ def _read(source: str, models: Sequence[str]) -> list[Start]:
             raise UsageError(f"{source}: no finished run{wanted} in it; make one with sfumato train")
         return runs
     arm, found, file = source.partition("=")
+    if arm in ("", SCRATCH):
+        raise UsageError(f"{source}: weights cannot count as the arm '{arm}'; write ARM=FILE with another")
     if not found or not Path(file).is_file():
         raise UsageError(
             f"{source}: neither a run folder, nor scratch, nor weights that exist, written ARM=FILE"
@@ -194,6 +217,11 @@ def _runs(folder: Path) -> list[Path]:
 
 def _of_run(run: Path) -> Start:
     facts = read_manifest(run, kind=KIND).facts
+    if "task" in facts:
+        raise UsageError(
+            f"{run} was trained on {facts['task']['title']} already, from other weights; name the run that "
+            "it started from"
+        )
     return Start(facts["model"], facts["arm"], str(run), facts["seed"], facts["image_size"])
 
 

@@ -18,11 +18,16 @@ def as_task(data: Dataset | TaskData) -> TaskData:
 
 
 def task_settings(task: TaskData) -> dict[str, Any]:
-    """What a key and a manifest say of a task; nothing of a data set that is none."""
+    """What a key depends on of a task, beside its images; nothing of a data set that is none."""
     if not task.name:
         return {}
-    described = {"name": task.name, "title": task.title, "kind": task.kind, "metrics": list(task.metrics)}
-    return {"task": described | {"facts": dict(task.facts)}}
+    return {"task": {"name": task.name, "kind": task.kind, "metrics": list(task.metrics)}}
+
+
+def task_facts(task: TaskData) -> dict[str, Any]:
+    """What a manifest says of a task; its title may be the name of a folder."""
+    settings = task_settings(task)
+    return {name: {**of, "title": task.title, "facts": dict(task.facts)} for name, of in settings.items()}
 
 
 def check_task(task: TaskData, split: str) -> None:

@@ -220,7 +220,11 @@ def _first_model(config: RunConfig, n_categories: int, image_size: int) -> tuple
             return model, {}
         from sfumato.learn.pretrained import load_start
 
-        return model, load_start(model, config.model, config.weights, n_categories, image_size=image_size)
+        weights, fresh = config.weights, config.fresh_head
+        facts = load_start(
+            model, config.model, weights, n_categories, image_size=image_size, fresh_head=fresh
+        )
+        return model, facts
 
 
 def _sizes(recipe: Recipe, image_size: int) -> list[int]:

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from sfumato.compare.arms import SCRATCH
 from sfumato.compare.layout import ALL_MODELS
+from sfumato.compare.published_transfer import study_task, transfer_beside
+from sfumato.compare.wording import decimals_of
 from sfumato.report.comparison import Row, model_name, rows_where
 from sfumato.report.cost import OUTCOMES
 from sfumato.report.downstream import Transfer, mean_cell, metric_name
@@ -38,6 +40,7 @@ class TaskPart:
         name: of its files.
         title: task and protocol.
         about: metric, number of images and of seeds.
+        unlearned: of the verdict: that no model learned the task, or "".
         headline: of the verdict.
         outcome: of its findings where they agree, else "".
         sentences: of the findings, where there are several.
@@ -54,6 +57,7 @@ class TaskPart:
     name: str
     title: str
     about: str
+    unlearned: str
     headline: str
     outcome: str
     sentences: tuple[str, ...]
@@ -87,14 +91,15 @@ def transfer_tables(transfers: Sequence[Transfer]) -> dict[str, pa.Table]:
     return {
         f"transfer-{transfer.name}-{name}": table
         for transfer in transfers
-        for name, table in _told(transfer).items()
+        for name, table in _tables(transfer).items()
     }
 
 
-def _told(transfer: Transfer) -> dict[str, pa.Table]:
-    """The tables that say anything."""
-    named = transfer.comparison.tables.named()
-    return {name: table for name, table in named.items() if len(table)}
+def _tables(transfer: Transfer) -> dict[str, pa.Table]:
+    """The tables that say anything; "published" where the task is one of the study's."""
+    tables = transfer.comparison.tables
+    found = {name: table for name, table in tables.named().items() if len(table)}
+    return found if study_task(transfer.task) is None else found | {"published": transfer_beside(tables)}
 
 
 def task_part(transfer: Transfer, transfers: Sequence[Transfer]) -> TaskPart:
@@ -110,11 +115,14 @@ def task_part(transfer: Transfer, transfers: Sequence[Transfer]) -> TaskPart:
         name=transfer.name,
         title=transfer.title,
         about=_about(transfer),
+        unlearned=verdict.unlearned,
         headline=verdict.headline,
         outcome=findings[0].outcome if len({found.outcome for found in findings}) == 1 else "",
         sentences=tuple(found.sentence for found in findings) if len(findings) > 1 else (),
         gained=gain_sentence(transfer),
-        caveats=tuple(text for text in verdict.caveats if not _is_common(text, transfers)),
+        caveats=tuple(
+            text for text in verdict.caveats if not _is_common(text, transfers) and text != verdict.unlearned
+        ),
         means=means_grid(transfer),
         differences=differences_grid(transfer),
         gains=gains_grid(transfer),
@@ -124,7 +132,7 @@ def task_part(transfer: Transfer, transfers: Sequence[Transfer]) -> TaskPart:
         lead="the mean over models" if lead == ALL_MODELS else lead,
         hidden_too=bool((transfer.task.get("facts") or {}).get("obfuscated")),
         known=dict(flat(transfer.task.get("facts") or {})),
-        tables={name: f"transfer-{transfer.name}-{name}" for name in _told(transfer)},
+        tables={name: f"transfer-{transfer.name}-{name}" for name in _tables(transfer)},
     )
 
 
@@ -248,13 +256,19 @@ def _class_change(row: Row | None, level: float) -> Cell:
 def gain_sentence(transfer: Transfer) -> str:
     """What each start gained over random weights; empty where the verdict says just that, or nothing."""
     gains = transfer.verdict.gains if transfer.verdict.findings else ()
-    told = [f"{of.name} {change(of.difference)} ({interval(of.ci_low, of.ci_high)})" for of in gains]
+    told = [f"{of.name} {_told(of.difference)} ({_told(of.ci_low)} to {_told(of.ci_high)})" for of in gains]
     return f"Points gained over training from scratch: {', '.join(told)}." if told else ""
 
 
+def _told(fraction: float) -> str:
+    """In a sentence what is not zero does not print as zero."""
+    return change(fraction, decimals=decimals_of(fraction))
+
+
 def common_caveats(transfers: Sequence[Transfer]) -> list[str]:
-    """What to keep in mind of every task."""
-    return [text for text in transfers[0].verdict.caveats if _is_common(text, transfers)]
+    """What to keep in mind of every task; that it was not learned is said with its headline."""
+    verdict = transfers[0].verdict
+    return [text for text in verdict.caveats if _is_common(text, transfers) and text != verdict.unlearned]
 
 
 def _is_common(text: str, transfers: Sequence[Transfer]) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sfumato.compare import reference_of, short_name
 from sfumato.compare.arms import SCRATCH
-from sfumato.compare.published import CONDITIONS, read_published
-from sfumato.compare.published_transfer import TRANSFER_UNKNOWN
+from sfumato.compare.published import read_published
+from sfumato.compare.published_transfer import (
+    TRANSFER_UNKNOWN,
+    published_transfer,
+    study_task,
+    transfer_beside,
+)
 from sfumato.report.comparison import Row
 from sfumato.report.downstream import Transfer, mean_cell
 from sfumato.report.grids import Cells, Grid, cells
@@ -20,9 +23,6 @@ STARTS = ("original", "blurred", "overlaid", SCRATCH)
 
 TASKS = {"cifar10": "CIFAR-10", "celeba": "CelebA", "voc_detection": "PASCAL VOC detection"}
 """Task of the study to its title."""
-
-_OURS = {"cifar10": "cifar10", "celeba": "celeba(-wild)?", "voc_detection": r"voc\d+(\+\d+)?"}
-"""Task of the study to a pattern of the names of ours."""
 
 
 def transfer_reference(transfers: Sequence[Transfer]) -> dict[str, Any]:
@@ -42,25 +42,27 @@ def transfer_reference(transfers: Sequence[Transfer]) -> dict[str, Any]:
 
 def beside_grid(transfers: Sequence[Transfer]) -> Grid:
     """A row of the study's for each of its tasks and models, with rows of ours below where there are any."""
-    rows = [row for task in TASKS for row in _task_rows(task, [of for of in transfers if _is_of(of, task)])]
+    rows = [row for task in TASKS for row in _task_rows(task, transfers)]
     return Grid(("Task and model", "Whose", *(f"{start} %" for start in STARTS)), tuple(rows), n_names=2)
 
 
 def _task_rows(task: str, transfers: Sequence[Transfer]) -> Iterator[Cells]:
+    same = [transfer for transfer in transfers if study_task(transfer.task) == task]
+    beside = [(transfer, transfer_beside(transfer.comparison.tables).to_pylist()) for transfer in same]
     for model, found in _published(task).items():
         title = f"{TASKS[task]}: {model}"
         yield cells(title, "study", *(_as_printed(found.get(start)) for start in STARTS))
-        for transfer in transfers:
-            ours = [_ours(transfer, model, start) for start in STARTS]
-            if any(ours):
-                whose = "ours" if len(transfers) == 1 else f"ours, {transfer.task['title']}"
-                yield cells(title, whose, *map(mean_cell, ours))
+        for transfer, rows in beside:
+            ours = [row for row in rows if row["model"] == model and row["ours"] is not None]
+            if ours:
+                whose = "ours" if len(same) == 1 else f"ours, {transfer.task['title']}"
+                yield cells(title, whose, *(_ours(transfer, ours, start) for start in STARTS))
 
 
 def _published(task: str) -> dict[str, dict[str, Row]]:
-    """Model to start to what the study has of it, in percent."""
+    """Model to start to what the study has of it."""
     found: dict[str, dict[str, Row]] = {}
-    for row in read_published()["transfer"]:
+    for row in published_transfer().to_pylist():
         if row["task"] == task:
             found.setdefault(row["model"], {})[row["init"]] = row
     return found
@@ -70,8 +72,23 @@ def _as_printed(row: Row | None) -> str:
     """The study's value with the decimals that it has, and the error of reading where it was read off."""
     if row is None:
         return UNKNOWN
-    error = f" {PLUS_MINUS} {row['reading_error']}" if "reading_error" in row else ""
-    return f"{row['value']}{error}"
+    error = row["reading_error"]
+    return _percent(row["value"]) + ("" if error is None else f" {PLUS_MINUS} {_percent(error)}")
+
+
+def _percent(fraction: float) -> str:
+    """With one decimal, or two where the study has two: "79.4", "79.29"."""
+    return str(round(100 * fraction, 2))
+
+
+def _ours(transfer: Transfer, rows: Sequence[Row], start: str) -> str:
+    """Our mean of a start; each with its name where one method ran at several strengths."""
+    found = [row for row in rows if row["condition"] == start]
+    means = [mean_cell({"mean": row["ours"], "standard_error": row["ours_standard_error"]}) for row in found]
+    if len(found) > 1:
+        names = transfer.comparison.names
+        means = [f"{mean} ({names[row['arm']]})" for mean, row in zip(means, found, strict=True)]
+    return "; ".join(means) or UNKNOWN
 
 
 def sources_sentence() -> str:
@@ -90,30 +107,12 @@ def _task_sources(task: str) -> str:
     return "; ".join([f"{TASKS[task]}: {first}", *others])
 
 
-def _is_of(transfer: Transfer, task: str) -> bool:
-    """Whether ours is the study's task, done as the study did it: fine-tuned."""
-    same = re.fullmatch(_OURS[task], str(transfer.task["name"]))
-    return bool(same) and transfer.task["protocol"] == "finetune"
-
-
-def _ours(transfer: Transfer, model: str, start: str) -> Row | None:
-    """Our mean of a model and start; None where there is none, or several strengths of one method."""
-    rows = transfer.overall(transfer.metrics[0])
-    found = [row for (name, arm), row in rows.items() if name == model and _start(arm) == start]
-    return found[0] if len(found) == 1 else None
-
-
-def _start(arm: str) -> str | None:
-    """What the study would call a start."""
-    return reference_of(arm) or CONDITIONS.get(short_name(arm))
-
-
 def celeba_sentence() -> str:
     """What the study's numbers for CelebA say, computed from them."""
     parts = []
     for condition in ("blurred", "overlaid"):
         changes = {
-            model: round(found[condition]["value"] - found["original"]["value"], 1)
+            model: round(100 * (found[condition]["value"] - found["original"]["value"]), 1)
             for model, found in _published("celeba").items()
         }
         parts.append(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sfumato.data.folder import read_folder
+from sfumato.data.folder import image_ids, read_folder
 from sfumato.data.tasks.layout import Layout
 from sfumato.data.tasks.task import METRICS, TaskData, TaskOptions
 from sfumato.data.variant import read_dataset
@@ -20,10 +21,12 @@ from sfumato.records import (
     Manifest,
     file_sha256,
     finish,
-    locked,
+    is_done,
     make_key,
     prepare_output,
+    read_manifest,
     versions,
+    waiting_lock,
     write_atomic,
 )
 
@@ -51,7 +54,8 @@ def read_cifar10(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # 
     """CIFAR-10 from the pickles of its "python version", or from a folder of images.
 
     Pickles are read without running what they hold. Their images become PNG files once, in a folder of the
-    cache that is named by a hash of the files.
+    cache that is named by a hash of the files; where some of them are gone, they are unpacked again. Another
+    process that unpacks the same files is waited for.
 
     Args:
         root: `cifar-10-batches-py`, the folder that it lies in, or a folder (or variant) with
@@ -62,7 +66,7 @@ def read_cifar10(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # 
     Raises:
         DatasetError: the layout is another, or the arrays do not have the size of CIFAR-10's.
         TableError: a pickle is damaged, or holds more than plain data.
-        BusyError: another process unpacks the same files.
+        OSError: the disk is full, or the cache cannot be written.
     """
     is_folder = (root / "train").is_dir() and (root / "test").is_dir()
     if is_folder:
@@ -89,12 +93,25 @@ def _unpacked(batches: Path, cache: Path) -> Path:
     inputs = {name: file_sha256(batches / name) for name in _FILES}
     key = make_key(KIND, inputs, {"format": "png"})
     folder = cache / f"cifar10-{key}"
-    with locked(folder):
+    with waiting_lock(folder):
+        if is_done(folder, key) and read_manifest(folder).facts.get("images") != _held(folder):
+            shutil.rmtree(folder)
         # What a killed process left is written over: a file takes less time to write than to check.
         if not prepare_output(folder, KIND, key):
             counts = _unpack(batches, folder)
-            finish(folder, Manifest(KIND, key, inputs, {"format": "png"}, counts, {}, versions()))
+            facts = {"images": _held(folder)}
+            finish(folder, Manifest(KIND, key, inputs, {"format": "png"}, counts, facts, versions()))
     return folder
+
+
+def _held(folder: Path) -> dict[str, list[int]]:
+    """Number and bytes of the images in each folder, "train/airplane"; the bytes tell of files cut short."""
+    held: dict[str, list[int]] = {}
+    for image_id in image_ids(folder):
+        of = held.setdefault(image_id.rpartition("/")[0], [0, 0])
+        of[0] += 1
+        of[1] += (folder / image_id).stat().st_size
+    return held
 
 
 def _unpack(batches: Path, folder: Path) -> dict[str, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -54,8 +54,8 @@ class TaskData:
 
     Attributes:
         name: "cifar10", "sun397-01" (partition; "sun397-half01" where there was no official one), "celeba",
-            "celeba-wild", "voc2007", "voc2007+2012", "coco", "yolo", or that of an image folder; goes into
-            names of folders and into keys.
+            "celeba-wild", "voc2007", "voc2007+2012" ("voc2007-val" where its list test is missing), "coco",
+            "yolo", or that of an image folder; goes into names of folders and into keys.
         title: for people: "CIFAR-10".
         kind: what is predicted.
         dataset: samples in the splits "train" and "test" (or "val"). Its categories are the categories,
@@ -76,6 +76,14 @@ class TaskData:
     objects: Mapping[str, Objects] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def without(self, image_ids: Collection[str]) -> TaskData:
+        """The task without some images; the fingerprint says which were left out."""
+        if not image_ids:
+            return self
+        kept = [sample.image_id not in image_ids for sample in self.dataset.samples]
+        attributes = None if self.attributes is None else self.attributes[np.array(kept, dtype=bool)]
+        return replace(self, dataset=self.dataset.without(image_ids), attributes=attributes)
+
 
 @dataclass(frozen=True)
 class TaskOptions:
@@ -84,8 +92,8 @@ class TaskOptions:
     Attributes:
         partition: of SUN397, 1 to 10.
         wild: CelebA's images as they were found, not the aligned ones.
-        years: of VOC: ("2007",) trains on trainval 2007, ("2007", "2012") on both; evaluated on test 2007. Of
-            COCO: 2014 or 2017, where both are there.
+        years: of VOC: ("2007",) trains on trainval 2007, ("2007", "2012") on both; evaluated on test 2007,
+            see `sfumato.data.tasks.voc`. Of COCO: 2014 or 2017, where both are there.
         download: fetch with torchvision's own downloader what is not there, where there is one.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sfumato.data.tasks.layout import Layout, below, need_all, shown
 from sfumato.data.tasks.objects import Marked, on_drawn_pixels, place_all
 from sfumato.data.tasks.task import VOC_METRICS, TaskData, TaskOptions
-from sfumato.errors import UsageError
+from sfumato.errors import DatasetError, UsageError
 from sfumato.images import Frame
 from sfumato.text_files import in_record, read_text, read_xml
 
@@ -24,23 +24,41 @@ CLASSES = (
 """The twenty of 2007 to 2012, sorted."""
 
 YEARS = tuple(str(year) for year in range(2007, 2013))
+_TESTED = "2007"
+"""The only year whose test annotations are public."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def _layout(years: Iterable[str]) -> Layout:
+@dataclass(frozen=True)
+class _Plan:
+    """What is read of the years.
+
+    Attributes:
+        lists: year and name of each list, to the split that its images are in.
+        ending: of the task's name; "" for the official task of these years.
+        evaluated_on: for the facts.
+    """
+
+    lists: dict[tuple[str, str], str]
+    ending: str
+    evaluated_on: str
+
+
+def _layout(years: tuple[str, ...]) -> Layout:
     lines = ["VOCdevkit/"]
     for year in years:
-        lists = "trainval.txt, test.txt (of VOCtest_06-Nov-2007.tar)" if year == "2007" else "trainval.txt"
+        lists = "train.txt, val.txt" if _TESTED not in years else "trainval.txt"
+        lists += ", test.txt (of VOCtest_06-Nov-2007.tar)" if year == _TESTED else ""
         lines += [
             f"  VOC{year}/",
             "    JPEGImages/*.jpg",
             "    Annotations/*.xml",
             f"    ImageSets/Main/{lists}",
         ]
-    tree = "\n".join([*lines, "(without test.txt: train.txt and val.txt)"])
+    lines += ["(without test.txt of 2007, under another name: its train.txt and val.txt)"]
     return Layout(
         "PASCAL VOC",
-        tree,
+        "\n".join(lines if _TESTED in years else lines[:-1]),
         ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar", "VOCtrainval_11-May-2012.tar"),
     )
 
@@ -48,18 +66,26 @@ def _layout(years: Iterable[str]) -> Layout:
 def read_voc(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # noqa: ARG001
     """PASCAL VOC's detection task.
 
-    Trains on `trainval` of every year named, evaluates on `test` of those that have it. Where no year has a
-    test list (that of 2012 is not public), trains on `train` and evaluates on `val`. VOC counts pixels from
-    1 and its boxes include the last one: x0 is xmin - 1, x1 is xmax.
+    With 2007 among the years it is the official task: trains on `trainval` of every year, evaluates on
+    `test` of 2007. Where the list `test` of 2007 is missing it is another task with another name,
+    "voc2007-val" or "voc2007+2012-val": trains on `train` of 2007 (of other years on `trainval`, which holds
+    no image of 2007), evaluates on `val` of 2007. Other years have no public test annotations, so "voc2012"
+    trains on `train` and evaluates on `val` always; a list `test` of theirs is never read.
+
+    VOC counts pixels from 1 and its boxes include the last one: x0 is xmin - 1, x1 is xmax.
 
     Args:
         root: `VOCdevkit`, the folder that it lies in, or one of its years.
         options: `years`.
         cache: not used.
 
+    Returns:
+        The task. Its facts have the lists that were read, and `evaluated_on`, a sentence.
+
     Raises:
         UsageError: a year that there is not.
-        DatasetError: the layout is another, or images or annotations are missing.
+        DatasetError: the layout is another, images or annotations are missing, or one year is trained on an
+            image that another is evaluated on.
         TableError: an annotation is not of VOC's format; the message names the file.
     """
     years = _years(options.years)
@@ -67,18 +93,28 @@ def read_voc(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # noqa
     parts = [part for year in years for part in (f"VOC{year}/JPEGImages/", f"VOC{year}/Annotations/")]
     inner = [root.absolute().parent] if root.name in {f"VOC{year}" for year in years} else []
     kit = layout.find(root, (root, root / "VOCdevkit", root / "TrainVal" / "VOCdevkit", *inner), parts)
-    lists = _lists(layout, root, kit, years)
-    images = [image for (year, name), split in lists.items() for image in _images(kit, year, name, split)]
+    plan = _plan(kit, years)
+    _need_lists(layout, root, kit, plan)
+    images = [
+        image for (year, name), split in plan.lists.items() for image in _images(kit, year, name, split)
+    ]
+    _need_apart(kit, images)
     found = place_all(kit, images, CLASSES, _place)
-    name, words = "voc" + "+".join(years), " and ".join(years)
     facts = {
         "years": list(years),
-        "lists": {split: [f"{year}/{given}" for (year, given), to in lists.items() if to == split]
+        "lists": {split: [f"{year}/{given}" for (year, given), to in plan.lists.items() if to == split]
                   for split in found.dataset.splits},
+        "evaluated_on": plan.evaluated_on,
         **found.facts,
     }  # fmt: skip
     return TaskData(
-        name, f"PASCAL VOC {words}", "objects", found.dataset, VOC_METRICS, objects=found.objects, facts=facts
+        "voc" + "+".join(years) + plan.ending.replace(", ", "-"),
+        f"PASCAL VOC {' and '.join(years)}{plan.ending}",
+        "objects",
+        found.dataset,
+        VOC_METRICS,
+        objects=found.objects,
+        facts=facts,
     )
 
 
@@ -89,16 +125,42 @@ def _years(years: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(years)))
 
 
-def _lists(layout: Layout, root: Path, kit: Path, years: tuple[str, ...]) -> dict[tuple[str, str], str]:
-    """Year and name of each list that is read, to the split that its images are in."""
-    tested = [year for year in years if _list(kit, year, "test").is_file()]
-    wanted = {(year, "trainval"): "train" for year in years} | {(year, "test"): "test" for year in tested}
-    if not tested:
-        wanted = {(year, name): name for year in years for name in ("train", "val")}
-    missing = [_list(kit, *key) for key in wanted if not _list(kit, *key).is_file()]
+def _plan(kit: Path, years: tuple[str, ...]) -> _Plan:
+    if _TESTED not in years:
+        lists = {(year, name): name for year in years for name in ("train", "val")}
+        return _Plan(lists, "", f"val of {' and '.join(years)}: annotations of their test are not public")
+    lists = {(year, "trainval"): "train" for year in years}
+    if _list(kit, _TESTED, "test").is_file():
+        return _Plan(lists | {(_TESTED, "test"): "test"}, "", "test of 2007")
+    del lists[_TESTED, "trainval"]
+    lists = {(_TESTED, "train"): "train", (_TESTED, "val"): "val"} | lists
+    told = "val of 2007: the list test of 2007 is missing; not comparable with results on test"
+    return _Plan(lists, ", val", told)
+
+
+def _need_lists(layout: Layout, root: Path, kit: Path, plan: _Plan) -> None:
+    missing = [_list(kit, *key) for key in plan.lists if not _list(kit, *key).is_file()]
     if missing:
         raise layout.error(root, [shown(root, path) for path in missing])
-    return wanted
+
+
+def _need_apart(kit: Path, images: Iterable[Marked]) -> None:
+    """Refuse what is trained on in one year and evaluated on in another.
+
+    Later years contain images of earlier ones under their old names, "2008_000002", and those of 2007, which
+    has names without a year, as "2007_000027".
+    """
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for image in images:
+        year, _, name = image.image_id.removesuffix(".jpg").partition("/JPEGImages/")
+        full = f"{_TESTED}_{name}" if year == f"VOC{_TESTED}" else name
+        names[image.split == "train"].add(full)
+    both = sorted(names[True] & names[False])
+    if both:
+        raise DatasetError(
+            f"{kit}: {len(both)} image(s) would be trained on in one list and evaluated on in another "
+            f"(the first: {both[0]}); name one of the years, or correct the lists"
+        )
 
 
 def _list(kit: Path, year: str, name: str) -> Path:
