@@ -172,6 +172,19 @@ def test_a_linear_probe_changes_the_head_only(pretrained: Path, run: Run, tmp_pa
     )
     changed = [name for name in after if not np.array_equal(after[name], before[name])]
     assert sorted(changed) == ["head.bias", "head.weight"]
+    scratch = read_manifest(run_folder(Path("transfer/cifar10--linear/runs"), MODEL, SCRATCH, seed=0))
+    assert scratch.facts["protocol"] == "linear"
+    facts = read_tables(Path("transfer/cifar10--linear/tables")).task
+    assert facts is not None
+    assert facts["protocol"] == "linear"
+
+
+def test_from_scratch_everything_is_trained_in_either_protocol() -> None:
+    probe = RunConfig(MODEL, TINY, weights="somewhere", protocol="linear")
+    assert (probe.freeze, probe.fresh_head) == (True, True)
+    assert not replace(probe, weights=None).freeze
+    assert not replace(probe, protocol="finetune").freeze
+    assert not RunConfig(MODEL, TINY, weights="somewhere").fresh_head
 
 
 def test_what_can_be_learned_is_learned(pretrained: Path, run: Run, tmp_path: Path) -> None:

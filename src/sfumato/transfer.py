@@ -151,15 +151,13 @@ def transfer(
     """
     check_training(training.device)
     cells = transfer_cells(starts, options.seeds)
-    linear = options.protocol == "linear"
     base = RunConfig(
         starts[0].model,
         options.recipe or recipe_for(task, options.protocol),
         device=training.device,
         precision=options.precision,
         compile=training.compile,
-        freeze=linear,
-        fresh_head=True,
+        protocol=options.protocol,
     )
     configs = transfer_configs(cells, base)
     need_comparable(task.kind, _evaluated_attributes(task))

@@ -29,9 +29,7 @@ class RunConfig:
             the images that it is scored on.
         compile: translate the model with `torch.compile` first.
         checkpoint_seconds: time after which a checkpoint is due in the middle of an epoch.
-        freeze: train the head only (a detector's: all but the body), on features as they are.
-        fresh_head: the head starts at random even where that of the trained weights would fit: as many
-            categories of another task are other categories.
+        protocol: of a downstream task, "finetune" or "linear"; None for a run that is of none.
         arm: what the run counts as when runs are compared; None for the arm of its images. Of a downstream
             task it is that of the weights it started from.
     """
@@ -45,9 +43,24 @@ class RunConfig:
     validate_every: int = 0
     compile: bool = False
     checkpoint_seconds: float = 600.0
-    freeze: bool = False
-    fresh_head: bool = False
+    protocol: str | None = None
     arm: str | None = None
+
+    @property
+    def freeze(self) -> bool:
+        """Whether only the head is trained (of a detector all but the body), on trained features as they are.
+
+        From random weights everything is trained in either protocol: random features are no features.
+        """
+        return self.protocol == "linear" and self.weights is not None
+
+    @property
+    def fresh_head(self) -> bool:
+        """Whether the head starts at random even where that of the trained weights would fit.
+
+        As many categories of another task are other categories.
+        """
+        return self.protocol is not None
 
     def settings(self, arm: str) -> dict[str, Any]:
         """What the key of a run depends on, beside its images, which are of an arm."""
@@ -60,7 +73,7 @@ class RunConfig:
             "precision": self.precision,
             "validate_every": self.validate_every,
         }
-        return found | {name: True for name in ("freeze", "fresh_head") if getattr(self, name)}
+        return found if self.protocol is None else found | {"protocol": self.protocol}
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:
@@ -73,8 +86,7 @@ def config_from(settings: dict[str, Any]) -> RunConfig:
         weights=start and ":".join(filter(None, (start["source"], start.get("name")))),
         precision=settings["precision"],
         validate_every=settings["validate_every"],
-        freeze=settings.get("freeze", False),
-        fresh_head=settings.get("fresh_head", False),
+        protocol=settings.get("protocol"),
         arm=settings["arm"] if "task" in settings else None,
     )
 

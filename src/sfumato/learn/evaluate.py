@@ -324,8 +324,8 @@ def _task_facts(trained: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a downstream task, and of the weights that its model started from."""
     if "task" not in trained:
         return {}
-    protocol = "linear" if trained.get("freeze") else "finetune"
-    return {"task": {**trained["task"], "protocol": protocol}, "start_seed": trained["start"].get("seed")}
+    task = {**trained["task"], "protocol": trained["protocol"]}
+    return {"task": task, "start_seed": trained["start"].get("seed")}
 
 
 _KINDS = {"categories": KIND, "attributes": ATTRIBUTES_KIND, "objects": OBJECTS_KIND}

@@ -319,7 +319,7 @@ class _Run:
             "processes": training.world.size,
             "parts": training.parts,
             **task_facts(self.task),
-            **({"freeze": True} if self.config.freeze else {}),
+            **({"protocol": self.config.protocol or "finetune"} if self.task.name else {}),
         }
 
 

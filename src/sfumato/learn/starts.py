@@ -21,7 +21,8 @@ SCRATCH = "scratch"
 
 Protocol = Literal["finetune", "linear"]
 PROTOCOLS: tuple[Protocol, ...] = ("finetune", "linear")
-"""All weights are trained on; or the head only, on features as they are (of a detector: all but the body)."""
+"""All weights are trained on; or the head only, on features as they are (of a detector: all but the body).
+From scratch all weights are trained in both."""
 
 _RECIPES = {"objects": "transfer-voc", "attributes": "transfer-celeba"}
 
@@ -141,7 +142,7 @@ def transfer_configs(cells: Mapping[Cell, Start], base: RunConfig) -> dict[Cell,
 
     Args:
         cells: with their starts.
-        base: recipe, precision and device; whether the features are frozen.
+        base: recipe, protocol, precision and device.
 
     Raises:
         UsageError: weights of one model that were trained at several sizes, and a recipe that names none.
