@@ -9,8 +9,9 @@ JOBS ?= 2
 demo: install
 	$(BIN)/sfumato demo --out sfumato-demo
 
+# One thread a process: two processes with two threads each wait for one another on two cores.
 test: install
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .
