@@ -7,7 +7,6 @@ other.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sfumato.errors import ManifestError, TableError
-from sfumato.records import MANIFEST, read_json, read_manifest, read_table
+from sfumato.errors import TableError
+from sfumato.records import find_artefacts, read_manifest, read_table
 
 KIND = "predictions"
 PREDICTIONS = "predictions.parquet"
@@ -267,20 +266,4 @@ def find_predictions(root: Path) -> list[Path]:
     Raises:
         ManifestError: a manifest below the root is damaged.
     """
-    return [folder for folder in _folders(root) if _kind(folder) in KINDS]
-
-
-def _folders(root: Path) -> list[Path]:
-    found: list[Path] = []
-    for folder, names, files in os.walk(root):
-        names[:] = [name for name in names if not name.startswith(".")]
-        if MANIFEST in files:
-            found.append(Path(folder))
-    return sorted(found)
-
-
-def _kind(folder: Path) -> str:
-    content = read_json(folder / MANIFEST)
-    if not isinstance(content, dict):
-        raise ManifestError(f"{folder / MANIFEST}: damaged manifest (not an object)")
-    return str(content.get("kind"))
+    return [folder for folder, kind in find_artefacts(root) if kind in KINDS]

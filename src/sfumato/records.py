@@ -189,6 +189,29 @@ def waiting_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def find_artefacts(root: Path) -> list[tuple[Path, str]]:
+    """Every finished artefact at or below a folder, sorted, with its kind; links are not followed.
+
+    Hidden folders are passed over.
+
+    Raises:
+        ManifestError: a manifest below the root is damaged.
+    """
+    found: list[Path] = []
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        if MANIFEST in files:
+            found.append(Path(folder))
+    return [(folder, _kind(folder)) for folder in sorted(found)]
+
+
+def _kind(folder: Path) -> str:
+    content = read_json(folder / MANIFEST)
+    if not isinstance(content, dict):
+        raise ManifestError(f"{folder / MANIFEST}: damaged manifest (not an object)")
+    return str(content.get("kind"))
+
+
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file under a temporary name beside it, then rename: readers see all of it or nothing.
 

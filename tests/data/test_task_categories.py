@@ -50,6 +50,14 @@ def pixels_and_labels(task: TaskData, split: str) -> tuple[Pixels, list[int]]:
     return images, [sample.label for sample in samples]
 
 
+def assert_holds(task: TaskData, truth: dict[str, tuple[Pixels, list[int]]]) -> None:
+    """Every image of every split, pixel by pixel."""
+    for split, (pixels, labels) in truth.items():
+        found, found_labels = pixels_and_labels(task, split)
+        np.testing.assert_array_equal(found, pixels)
+        assert found_labels == labels
+
+
 # CIFAR-10
 
 
@@ -62,10 +70,7 @@ def test_cifar10_is_unpacked_without_loss(tmp_path: Path, read: Read) -> None:
     assert task.dataset.evaluation_split == "test"
     assert task.facts["n_train"] == 60
     assert task.facts["n_test"] == 20
-    for split, (pixels, labels) in truth.items():
-        found, found_labels = pixels_and_labels(task, split)
-        np.testing.assert_array_equal(found, pixels)
-        assert found_labels == labels
+    assert_holds(task, truth)
 
 
 def test_cifar10_is_what_torchvision_reads(
@@ -140,10 +145,7 @@ def test_cifar10_is_unpacked_again_where_images_are_gone(tmp_path: Path, read: R
             shutil.rmtree(part)
     again = read("cifar10", tmp_path / "data")
     assert (again.dataset.root, again.dataset.fingerprint) == (folder, first.dataset.fingerprint)
-    for split, (pixels, labels) in truth.items():
-        found, found_labels = pixels_and_labels(again, split)
-        np.testing.assert_array_equal(found, pixels)
-        assert found_labels == labels
+    assert_holds(again, truth)
 
 
 def test_cifar10_is_unpacked_by_one_of_two_that_want_it_at_once(

@@ -21,7 +21,7 @@ from sfumato.errors import TrainingError
 from sfumato.images import to_stored
 from sfumato.learn import Preprocessing, evaluate_tasks, scoring
 from sfumato.learn.device import Normalise, Runtime
-from sfumato.learn.evaluate_tasks import Detector, Found, write_attributes, write_objects
+from sfumato.learn.evaluate_tasks import Finder, Found, write_attributes, write_objects
 from sfumato.learn.index import Images
 from sfumato.learn.inputs import DEFAULT_BUDGET, prepare_images
 from sfumato.learn.scoring import Scorer
@@ -201,8 +201,8 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskData:
     return TaskData("yolo", "YOLO", "objects", dataset, ("coco_ap",), objects=objects)
 
 
-def detector(model: nn.Module) -> Detector:
-    return Detector(model, Normalise(SQUARE, CPU), SQUARE.image_size, CPU, name="run")
+def detector(model: nn.Module) -> Finder:
+    return Finder(model, Normalise(SQUARE, CPU), SQUARE.image_size, CPU, name="run")
 
 
 def written(task: TaskData, model: nn.Module, out: Path, budget: int = DEFAULT_BUDGET) -> dict[str, Any]:

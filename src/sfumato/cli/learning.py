@@ -12,9 +12,15 @@ import typer
 
 from sfumato.cli.options import (
     SOME_IMAGES_FAILED,
+    CacheBudget,
+    Change,
+    Compile,
     Device,
+    Epochs,
+    ImageSize,
     Json,
     Overwrite,
+    PartOf,
     Quiet,
     SplitSeed,
     ValFraction,
@@ -33,11 +39,6 @@ if TYPE_CHECKING:
     from sfumato.learn import Outcome, TrainingOptions
 
 app = typer.Typer()
-
-CacheBudget = Annotated[
-    str | None,
-    typer.Option(help="Disk that decoded images may take, 16GiB by default; 0 decodes anew each time."),
-]
 
 _WORD = re.compile(r"(?!(?:true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -58,14 +59,9 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="Training recipe, or a TOML file of one; small by default.")
     ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeat."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, help="Side of the model's input in pixels.")
-    ] = None,
+    change: Change = None,
+    epochs: Epochs = None,
+    image_size: ImageSize = None,
     weights: Annotated[
         str | None, typer.Option(help="Pretrained start: a file, a run, torchvision, or timm.")
     ] = None,
@@ -79,13 +75,9 @@ def train(
     cache_budget: CacheBudget = None,
     val_fraction: ValFraction = None,
     split_seed: Annotated[int | None, typer.Option(help="Seed of that choice.")] = None,
-    part: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Only the K-th of N shares of a plan's runs.")
-    ] = None,
+    part: PartOf = None,
     device: Device = "auto",
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="Translate the model first, with torch.compile.")
-    ] = False,
+    compile_: Compile = False,
     workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

@@ -34,6 +34,18 @@ ValFraction = Annotated[
     float | None, typer.Option(help="Share of each category held back where there is no val or test split.")
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of that choice.")]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeat."),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
+ImageSize = Annotated[int | None, typer.Option(min=8, help="Side of the model's input in pixels.")]
+PartOf = Annotated[str | None, typer.Option(metavar="K/N", help="Only the K-th of N shares of the runs.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Translate the model first, with torch.compile.")]
+CacheBudget = Annotated[
+    str | None,
+    typer.Option(help="Disk that decoded images may take, 16GiB by default; 0 decodes anew each time."),
+]
 Detector = Annotated[
     str, typer.Option(help="fast, balanced, high-recall, or another detector (see sfumato plugins).")
 ]

@@ -11,6 +11,8 @@ from sfumato.cli.options import (
     FAILED,
     Detector,
     Device,
+    Epochs,
+    ImageSize,
     Json,
     Out,
     Overwrite,
@@ -46,10 +48,8 @@ def study(
     model: Annotated[list[str] | None, typer.Option(help="Model to train; repeat.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of runs of each model and arm.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Training recipe.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, help="Side of the model's input in pixels.")
-    ] = None,
+    epochs: Epochs = None,
+    image_size: ImageSize = None,
     detector: Annotated[str | None, typer.Option(help="How to find faces.")] = None,
     val_fraction: ValFraction = None,
     split_seed: Annotated[int | None, typer.Option(help="Seed of that choice.")] = None,

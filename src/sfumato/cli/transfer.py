@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sfumato.cli.learning import CacheBudget, budget_of, changes_of, say_outcome
+from sfumato.cli.learning import budget_of, changes_of, say_outcome
 from sfumato.cli.options import (
+    CacheBudget,
+    Change,
+    Compile,
     Detector,
     Device,
+    Epochs,
+    ImageSize,
     Json,
     Overwrite,
+    PartOf,
     Quiet,
     Workers,
     make_work,
@@ -48,14 +54,9 @@ def transfer(
         list[int] | None, typer.Option(min=0, help="Train each start with this seed; repeat. Its own else.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Training recipe; the task's own by default.")] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeat."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, help="Side of the model's input in pixels; the runs' by default.")
-    ] = None,
+    change: Change = None,
+    epochs: Epochs = None,
+    image_size: ImageSize = None,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     partition: Annotated[int, typer.Option(min=1, max=10, help="Of SUN397.")] = 1,
     wild: Annotated[bool, typer.Option("--wild", help="CelebA's images as found, not aligned.")] = False,
@@ -74,13 +75,9 @@ def transfer(
     margin: Annotated[float, typer.Option(help="Points: a smaller difference is called meaningless.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=100, help="Bootstrap rounds.")] = 2000,
     cache_budget: CacheBudget = None,
-    part: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Only the K-th of N shares of the runs.")
-    ] = None,
+    part: PartOf = None,
     device: Device = "auto",
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="Translate the model first, with torch.compile.")
-    ] = False,
+    compile_: Compile = False,
     workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from sfumato.compare.by_group import Grouping
 from sfumato.compare.further import Beside, further_tables, tables_of_measured
@@ -61,10 +62,7 @@ def compare(  # noqa: PLR0913 -- the options of a command
         )
     paired = align(predictions, allow_single_seed=settings.allow_single_seed)
     valued = checked(paired, predictions)
-    inputs = {"/".join(map(str, cell(item.facts))): read_manifest(item.folder).key for item in predictions}
-    if faces is not None:
-        inputs["faces"] = faces.manifest.key
-    inputs |= {f"groups {grouping.name}": grouping.key() for grouping in groups}
+    inputs = _inputs(predictions, faces, groups)
     key = make_key(KIND, inputs, asdict(settings))
     with locked(out):
         if prepare_output(out, KIND, key, overwrite=work.overwrite):
@@ -72,12 +70,8 @@ def compare(  # noqa: PLR0913 -- the options of a command
         outcomes = valued(work.progress)
         has_faces = None if faces is None else _has_faces(outcomes, faces)
         tables = tabulate(outcomes, has_faces, settings=settings, progress=work.progress)
-        if isinstance(outcomes, Measured):
-            tables = replace(tables, **tables_of_measured(outcomes, settings=settings))
-        if isinstance(outcomes, Outcomes):
-            beside = Beside([item for item in predictions if isinstance(item, Predictions)], faces, groups)
-            further = further_tables(outcomes, beside, settings=settings, progress=work.progress)
-            tables = replace(tables, **further)
+        beside = Beside([item for item in predictions if isinstance(item, Predictions)], faces, groups)
+        tables = replace(tables, **_of_kind(outcomes, beside, settings, work))
         manifest = Manifest(
             kind=KIND,
             key=key,
@@ -92,6 +86,26 @@ def compare(  # noqa: PLR0913 -- the options of a command
         write_verdict(out, judge(tables))
         finish(out, manifest)
     return tables
+
+
+def _inputs(
+    predictions: Sequence[Evaluated], faces: FaceTable | None, groups: Sequence[Grouping]
+) -> dict[str, str]:
+    inputs = {"/".join(map(str, cell(item.facts))): read_manifest(item.folder).key for item in predictions}
+    if faces is not None:
+        inputs["faces"] = faces.manifest.key
+    return inputs | {f"groups {grouping.name}": grouping.key() for grouping in groups}
+
+
+def _of_kind(
+    outcomes: Valued, beside: Beside, settings: CompareSettings, work: Work
+) -> Mapping[str, pa.Table]:
+    """The tables that there are of one kind of prediction only."""
+    if isinstance(outcomes, Measured):
+        return tables_of_measured(outcomes, settings=settings)
+    if isinstance(outcomes, Outcomes):
+        return further_tables(outcomes, beside, settings=settings, progress=work.progress)
+    return {}
 
 
 def _has_faces(outcomes: Valued, faces: FaceTable) -> HasFaces:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sfumato.learn.device import Runtime
+    from sfumato.learn.evaluate_tasks import Finder
     from sfumato.learn.scoring import Scorer
 
 TOP = 5
@@ -125,15 +126,15 @@ def evaluate(  # noqa: PLR0913 -- the options of a command; only the first two c
     with locked(out):
         if not prepare_output(out, kind, key, overwrite=work.overwrite):
             images = _images(run, manifest, dataset, cache=(cache, budget), work=work)
-            model = _model(run, manifest, runtime, task.kind)
+            trained = _Trained(run, manifest, _model(run, manifest, runtime, task.kind), runtime)
             if task.kind == "categories":
-                scorer = _scorer(run, manifest, model, runtime)
                 shape = len(images.table), len(dataset.categories)
                 kept = ScoreFile(out / SCORES, shape) if keep_scores else None
+                scorer = trained.scorer()
                 view = _view(faces, scorer, attention=attention)
                 write_table(out / PREDICTIONS, _predict(scorer, images, kept, view, work=work))
             else:
-                _write_task(out, (run, manifest, model, runtime), images, task, work=work)
+                _write_task(out, trained, images, task, work=work)
             counts = {"n_images": len(images.table), "n_failed": len(images.failed)}
             facts = {**_facts(manifest, task, split), **counts, "device": runtime.device}
             finish(out, Manifest(kind, key, inputs, settings, counts, facts, versions()))
@@ -181,26 +182,38 @@ def _model(run: Path, manifest: Manifest, runtime: Runtime, kind: TaskKind) -> n
     return place(model, runtime)
 
 
-def _scorer(run: Path, manifest: Manifest, model: nn.Module, runtime: Runtime) -> Scorer:
-    from sfumato.learn.scoring import Scorer
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A run with its model on its device."""
 
-    return Scorer(model, _preprocessing(manifest), runtime, name=str(run))
+    run: Path
+    manifest: Manifest
+    model: nn.Module
+    runtime: Runtime
+
+    def scorer(self) -> Scorer:
+        """Gives scores for squares."""
+        from sfumato.learn.scoring import Scorer
+
+        return Scorer(self.model, _preprocessing(self.manifest), self.runtime, name=str(self.run))
+
+    def finder(self) -> Finder:
+        """Finds objects in whole images."""
+        from sfumato.learn.device import Normalise
+        from sfumato.learn.evaluate_tasks import Finder
+
+        given, name = _preprocessing(self.manifest), str(self.run)
+        return Finder(self.model, Normalise(given, self.runtime), given.image_size, self.runtime, name)
 
 
-def _write_task(
-    out: Path, of: tuple[Path, Manifest, nn.Module, Runtime], images: Images, task: TaskData, *, work: Work
-) -> None:
+def _write_task(out: Path, trained: _Trained, images: Images, task: TaskData, *, work: Work) -> None:
     """Write predictions of attributes or objects."""
-    from sfumato.learn.device import Normalise
-    from sfumato.learn.evaluate_tasks import Detector, write_attributes, write_objects
+    from sfumato.learn.evaluate_tasks import write_attributes, write_objects
 
-    run, manifest, model, runtime = of
     if task.kind == "attributes":
-        write_attributes(out, _scorer(run, manifest, model, runtime), images, task, work=work)
-        return
-    given = _preprocessing(manifest)
-    detector = Detector(model, Normalise(given, runtime), given.image_size, runtime, name=str(run))
-    write_objects(out, detector, images, task, work=work)
+        write_attributes(out, trained.scorer(), images, task, work=work)
+    else:
+        write_objects(out, trained.finder(), images, task, work=work)
 
 
 def _view(faces: FaceTable | None, scorer: Scorer, *, attention: bool) -> FaceColumns | None:

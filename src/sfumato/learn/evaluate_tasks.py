@@ -17,7 +17,7 @@ from sfumato.engines import Work
 from sfumato.errors import TrainingError
 from sfumato.learn.device import Normalise, Runtime, exact_float32
 from sfumato.learn.index import Images, readable
-from sfumato.learn.memory import is_out_of_memory, kept_memory
+from sfumato.learn.memory import enough_memory, in_parts, kept_memory
 from sfumato.learn.objective import attributes_of, box_scale, clear_outside, valid_size
 from sfumato.learn.score_file import ScoreFile
 from sfumato.learn.scoring import Scorer, centre_batches
@@ -59,7 +59,7 @@ def write_attributes(out: Path, scorer: Scorer, images: Images, task: TaskData, 
     write_table(out / PREDICTIONS, _table(table, ATTRIBUTES_SCHEMA))
 
 
-def write_objects(out: Path, detector: Detector, images: Images, task: TaskData, *, work: Work) -> None:
+def write_objects(out: Path, finder: Finder, images: Images, task: TaskData, *, work: Work) -> None:
     """Write predictions of objects, see `sfumato.predictions.OBJECT_IMAGES_SCHEMA`.
 
     Raises:
@@ -68,7 +68,7 @@ def write_objects(out: Path, detector: Detector, images: Images, task: TaskData,
     assert task.objects is not None
     detections: dict[str, list[Any]] = {name: [] for name in DETECTIONS_SCHEMA.names}
     shown = [task.objects[image_id] for image_id in images.image_ids]
-    for number, found in enumerate(detector.all(images, shown)):
+    for number, found in enumerate(finder.all(images, shown)):
         _add(detections, images.image_ids[number], found)
         work.progress("evaluate", number + 1, len(images))
     ids = images.table["image_id"].to_pylist()
@@ -83,7 +83,7 @@ def write_objects(out: Path, detector: Detector, images: Images, task: TaskData,
     write_table(out / PREDICTIONS, _table(table, OBJECT_IMAGES_SCHEMA))
 
 
-class Detector:
+class Finder:
     """A trained detector that finds objects in whole images, in float32; halves what does not fit.
 
     Attributes:
@@ -111,29 +111,26 @@ class Detector:
         with one_thread_each(), kept_memory():
             for start in range(0, len(images), _BATCH):
                 rows = np.arange(start, min(start + _BATCH, len(images)))
-                pixels = images.batch(rows, windows[rows], size=self.size)
+                with enough_memory(len(rows)):
+                    pixels = images.batch(rows, windows[rows], size=self.size)
                 sizes = [valid_size(images.shapes[row], self.size) for row in rows]
                 for row, size, found in zip(rows.tolist(), sizes, self._found(pixels, sizes), strict=True):
                     yield self._in_image(found, shown[row], size)
 
     def _found(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[Found]:
-        try:
-            with exact_float32(), torch.inference_mode():
-                squares = clear_outside(self.normalise(pixels).clone(), sizes)
-                found = self.model(squares, list(sizes))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(pixels) == 1:
-                raise TrainingError(
-                    f"{self.name}: one image of {self.size} px does not fit into the memory of "
-                    f"{self.runtime.device}; use --device cpu"
-                ) from error
-        else:
+        def some(part: NDArray[np.int64]) -> list[Found]:
+            valid = [sizes[row] for row in part]
+            with torch.inference_mode():
+                found = self.model(clear_outside(self.normalise(pixels[part]).clone(), valid), valid)
             return [{name: value.cpu().numpy() for name, value in each.items()} for each in found]
-        # Outside the handler, which would hold on to what the failed attempt has taken.
-        half = len(pixels) // 2
-        return self._found(pixels[:half], sizes[:half]) + self._found(pixels[half:], sizes[half:])
+
+        too_large = (
+            f"{self.name}: one image of {self.size} px does not fit into the memory of "
+            f"{self.runtime.device}; use --device cpu"
+        )
+        with exact_float32():
+            parts = in_parts(some, len(pixels), too_large=too_large)
+        return [found for part in parts for found in part]
 
     def _in_image(self, found: Found, shown: Objects, size: tuple[int, int]) -> Found:
         if not all(np.isfinite(found[name]).all() for name in ("boxes", "scores")):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sfumato.errors import TrainingError
+
+Made = TypeVar("Made")
 
 _MEMORY_WORDS = (
     "out of memory",  # CUDA, MPS
@@ -43,6 +48,37 @@ def enough_memory(n_images: int) -> Iterator[None]:
             f"out of memory while reading {n_images} images for one batch; choose smaller images, smaller "
             "batches or fewer workers"
         ) from error
+
+
+def in_parts(make: Callable[[NDArray[np.int64]], Made], n: int, *, too_large: str) -> list[Made]:
+    """What is made of n images at once, or of their halves and so on where memory does not suffice for all.
+
+    Args:
+        make: called with the numbers of some of the images, 0 to n - 1.
+        n: number of images.
+        too_large: said where one image is too many.
+
+    Returns:
+        What was made of one part after the other.
+
+    Raises:
+        TrainingError: one image does not fit into memory.
+    """
+    return _in_parts(make, np.arange(n), too_large)
+
+
+def _in_parts(
+    make: Callable[[NDArray[np.int64]], Made], rows: NDArray[np.int64], too_large: str
+) -> list[Made]:
+    try:
+        return [make(rows)]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(rows) == 1:
+            raise TrainingError(too_large) from error
+    # Outside the handler, which would hold on to what the failed attempt has taken.
+    return [made for half in np.array_split(rows, 2) for made in _in_parts(make, half, too_large)]
 
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4

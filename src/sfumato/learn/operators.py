@@ -79,10 +79,12 @@ def _load_operators(package: Path) -> bool:
 
 
 def _declare_operators() -> None:
-    torch: Any = import_torch()
+    from torch import library
+
     from sfumato.learn import box_operators
 
-    declared = torch.library.Library("torchvision", "DEF")
+    new: Any = library.Library  # which has no annotations
+    declared = new("torchvision", "DEF")
     for schema in _SCHEMAS:
         declared.define(schema)
     # Made of torch's own operators, so they run where those run; gradients flow through the second.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,13 +17,11 @@ from sfumato.learn.attention import GradCam, Maps
 from sfumato.learn.device import Normalise, Runtime, exact_float32
 from sfumato.learn.index import Images
 from sfumato.learn.inputs import ahead, loading_for
-from sfumato.learn.memory import enough_memory, is_out_of_memory, kept_memory
+from sfumato.learn.memory import enough_memory, in_parts, kept_memory
 from sfumato.learn.views import Windows, centre_windows, one_thread_each
 
 _BATCH = 128
 _ATTENTION_BATCH = 32  # what leads back to the feature map is kept, so fewer fit
-
-Level = TypeVar("Level", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ class Scorer:
         Raises:
             TrainingError: one image does not fit into memory.
         """
-        return self._in_parts(self._scores, pixels)
+        return self._in_parts(lambda part: self._scores(pixels[part]), len(pixels))
 
     def attention(self, pixels: NDArray[np.uint8], categories: NDArray[np.int64]) -> Maps:
         """Grad-CAM for categories (n, k) of squares (n, size, size, 3): (n, k, rows, columns).
@@ -106,11 +103,11 @@ class Scorer:
             chosen = torch.from_numpy(categories[part])
             return self._grad_cam.maps(self._normalise(pixels[part]), chosen)
 
-        parts = [
-            self._in_parts(maps, np.arange(start, min(start + _ATTENTION_BATCH, len(pixels))))
-            for start in range(0, len(pixels), _ATTENTION_BATCH)
-        ]
-        return np.concatenate(parts)
+        def some(start: int) -> Maps:
+            count = min(_ATTENTION_BATCH, len(pixels) - start)
+            return self._in_parts(lambda part: maps(start + part), count)
+
+        return np.concatenate([some(start) for start in range(0, len(pixels), _ATTENTION_BATCH)])
 
     @cached_property
     def _grad_cam(self) -> GradCam:
@@ -122,19 +119,12 @@ class Scorer:
         return scores
 
     def _in_parts(
-        self, make: Callable[[NDArray[Level]], NDArray[np.float32]], values: NDArray[Level]
+        self, make: Callable[[NDArray[np.int64]], NDArray[np.float32]], n: int
     ) -> NDArray[np.float32]:
-        """What is made of all values, or of their halves where memory does not suffice for all at once."""
-        try:
-            with exact_float32():
-                return make(values)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(values) == 1:
-                raise TrainingError(
-                    f"{self.name}: one image of {self.given.image_size} px does not fit into the memory of "
-                    f"{self.runtime.device}; use --device cpu"
-                ) from error
-        # Outside the handler, which would hold on to what the failed attempt has taken.
-        return np.concatenate([self._in_parts(make, half) for half in np.array_split(values, 2)])
+        """What is made of n images in float32, in parts where memory does not suffice."""
+        too_large = (
+            f"{self.name}: one image of {self.given.image_size} px does not fit into the memory of "
+            f"{self.runtime.device}; use --device cpu"
+        )
+        with exact_float32():
+            return np.concatenate(in_parts(make, n, too_large=too_large))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from sfumato.compare.tables import KIND
 from sfumato.data import Dataset
 from sfumato.faces import FaceTable
-from sfumato.records import MANIFEST, read_manifest
+from sfumato.records import find_artefacts, read_manifest
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,5 @@ def find_transfer(root: Path) -> list[Path]:
     Raises:
         ManifestError: a manifest below the root is damaged.
     """
-    found: list[Path] = []
-    for folder, names, files in os.walk(root):
-        names[:] = [name for name in names if not name.startswith(".")]
-        if MANIFEST in files and _is_transfer(Path(folder)):
-            found.append(Path(folder))
-    return sorted(found)
-
-
-def _is_transfer(folder: Path) -> bool:
-    manifest = read_manifest(folder)
-    return manifest.kind == KIND and bool(manifest.facts.get("task"))
+    tables = [folder for folder, kind in find_artefacts(root) if kind == KIND]
+    return [folder for folder in tables if read_manifest(folder).facts.get("task")]

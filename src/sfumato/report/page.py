@@ -28,7 +28,7 @@ from sfumato.report.charts import (
 )
 from sfumato.report.comparison import Comparison
 from sfumato.report.cost import cost_section
-from sfumato.report.downstream import read_transfers
+from sfumato.report.downstream import Transfer, read_transfers
 from sfumato.report.exposure import exposure_section
 from sfumato.report.face_counts import faces_section
 from sfumato.report.face_facts import FaceFacts, face_facts
@@ -82,13 +82,7 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
     findings = {found.arm: found for found in verdict.findings}
     transfers = read_transfers(source.transfer)
     categories = list(categories_section(comparison, findings))
-    charts = {
-        "cost": list(cost_charts(comparison)),
-        "exposure": list(exposure_charts(comparison)),
-        "groups": list(group_charts(comparison)),
-        "transfer": list(transfer_charts(transfers)),
-        "faces": list(faces_chart(facts)),
-    }
+    charts = _charts(comparison, transfers, facts)
     tables = _tables(comparison, facts, failed) | {
         "published": beside,
         "published_summary": published_summary(),
@@ -117,6 +111,18 @@ def write_report(source: ReportInputs, out: Path, *, show_originals: bool = Fals
     }
     write_atomic(out / PAGE, _render(context).encode())
     return out / PAGE
+
+
+def _charts(
+    comparison: Comparison, transfers: Sequence[Transfer], facts: FaceFacts
+) -> dict[str, list[Chart]]:
+    return {
+        "cost": list(cost_charts(comparison)),
+        "exposure": list(exposure_charts(comparison)),
+        "groups": list(group_charts(comparison)),
+        "transfer": list(transfer_charts(transfers)),
+        "faces": list(faces_chart(facts)),
+    }
 
 
 def _examples_section(source: ReportInputs, *, show_originals: bool) -> dict[str, Any]:

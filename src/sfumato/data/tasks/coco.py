@@ -9,7 +9,7 @@ from typing import Any
 
 from sfumato.data.tasks.layout import Layout, below, need_once
 from sfumato.data.tasks.objects import Marked, on_drawn_pixels, place_all
-from sfumato.data.tasks.task import METRICS, TaskData, TaskOptions
+from sfumato.data.tasks.task import TaskData, TaskOptions
 from sfumato.errors import TableError
 from sfumato.text_files import in_record, read_json
 
@@ -64,15 +64,7 @@ def read_coco(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # noq
         images += found
     placed = place_all(root, images, sorted(classes), on_drawn_pixels)
     facts = {"annotations": [part.path.relative_to(root).as_posix() for part in parts], **placed.facts}
-    return TaskData(
-        "coco",
-        f"{root.resolve().name} (COCO format)",
-        "objects",
-        placed.dataset,
-        METRICS["objects"],
-        objects=placed.objects,
-        facts=facts,
-    )
+    return placed.task("coco", f"{root.resolve().name} (COCO format)", facts)
 
 
 def _find(root: Path, options: TaskOptions) -> list[_Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sfumato.boxes import clip
 from sfumato.data.dataset import UNLABELLED, Dataset, Sample
 from sfumato.data.tasks.layout import annotated, need_all, need_once, refuse_any
-from sfumato.data.tasks.task import Objects
+from sfumato.data.tasks.task import METRICS, Objects, TaskData
 from sfumato.errors import DatasetError, ImageError, TableError
 from sfumato.images import Frame, read_frame
 from sfumato.orientation import stored_size, to_upright
@@ -102,6 +102,12 @@ class Found:
     dataset: Dataset
     objects: dict[str, Objects]
     facts: dict[str, Any]
+
+    def task(
+        self, name: str, title: str, facts: Mapping[str, Any], metrics: Sequence[str] = METRICS["objects"]
+    ) -> TaskData:
+        """The task of finding them."""
+        return TaskData(name, title, "objects", self.dataset, metrics, objects=self.objects, facts=facts)
 
 
 def place_all(root: Path, images: Iterable[Marked], classes: Sequence[str], place: Place) -> Found:

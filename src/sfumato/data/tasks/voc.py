@@ -107,15 +107,8 @@ def read_voc(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # noqa
         "evaluated_on": plan.evaluated_on,
         **found.facts,
     }  # fmt: skip
-    return TaskData(
-        "voc" + "+".join(years) + plan.ending.replace(", ", "-"),
-        f"PASCAL VOC {' and '.join(years)}{plan.ending}",
-        "objects",
-        found.dataset,
-        VOC_METRICS,
-        objects=found.objects,
-        facts=facts,
-    )
+    name = "voc" + "+".join(years) + plan.ending.replace(", ", "-")
+    return found.task(name, f"PASCAL VOC {' and '.join(years)}{plan.ending}", facts, VOC_METRICS)
 
 
 def _years(years: tuple[str, ...]) -> tuple[str, ...]:

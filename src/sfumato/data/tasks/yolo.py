@@ -13,7 +13,7 @@ import yaml
 from sfumato.data.folder import image_ids
 from sfumato.data.tasks.layout import Layout, need_all
 from sfumato.data.tasks.objects import Marked, on_upright_fractions, place_all
-from sfumato.data.tasks.task import METRICS, TaskData, TaskOptions
+from sfumato.data.tasks.task import TaskData, TaskOptions
 from sfumato.errors import DatasetError, TableError
 from sfumato.text_files import in_record, read_text
 
@@ -83,15 +83,7 @@ def read_yolo(root: Path, options: TaskOptions, cache: Path) -> TaskData:  # noq
         images += labelled
     found = place_all(base, images, sorted(config.names.values()), on_upright_fractions)
     facts = {"config": config.path.name, **found.facts}
-    return TaskData(
-        "yolo",
-        f"{config.path.resolve().parent.name} (YOLO format)",
-        "objects",
-        found.dataset,
-        METRICS["objects"],
-        objects=found.objects,
-        facts=facts,
-    )
+    return found.task("yolo", f"{config.path.resolve().parent.name} (YOLO format)", facts)
 
 
 def _find_config(root: Path) -> Path:
