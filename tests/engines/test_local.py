@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -50,3 +52,73 @@ def test_finished_parts_are_not_made_again(tmp_path: Path) -> None:
 def test_what_a_task_raises_comes_through(tmp_path: Path, workers: int) -> None:
     with pytest.raises(RuntimeError, match="at "):
         map_parts(explode, ITEMS, tmp_path / "a", stage="s", work=Work(workers))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A task that writes down each time that it is packed up to be sent."""
+
+    log: Path
+
+    def __call__(self, items: Sequence[int]) -> pa.Table:
+        return pa.table({"item": pa.array(items, pa.int64())})
+
+    def __reduce__(self) -> tuple[type[Packed], tuple[Path]]:
+        with self.log.open("a") as file:
+            file.write("packed\n")
+        return Packed, (self.log,)
+
+
+def test_a_task_is_packed_once_however_many_parts_there_are(tmp_path: Path) -> None:
+    task = Packed(tmp_path / "log")
+    table = map_parts(task, list(range(1000)), tmp_path / "a", stage="s", work=Work(2))
+    assert table["item"].to_pylist() == list(range(1000))
+    assert (tmp_path / "log").read_text() == "packed\n"
+
+
+class Unpacked:
+    """A task that a worker cannot unpack, as of a plug-in that is not installed there."""
+
+    def __call__(self, items: Sequence[int]) -> pa.Table:
+        raise AssertionError
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return fail, ("not installed there",)
+
+
+def fail(reason: str) -> None:
+    raise ModuleNotFoundError(reason)
+
+
+def test_a_task_that_cannot_be_unpacked_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ModuleNotFoundError, match="not installed there"):
+        map_parts(Unpacked(), ITEMS, tmp_path / "a", stage="s", work=Work(2))
+
+
+class Made(Sequence[int]):
+    """Items that are made when they are asked for; knows how many were."""
+
+    def __init__(self) -> None:
+        self.n_made = 0
+
+    def __len__(self) -> int:
+        return 10_000
+
+    def __getitem__(self, index: Any) -> Any:
+        found = range(len(self))[index]
+        self.n_made += len(found)
+        return list(found)
+
+
+def test_items_are_made_as_their_part_begins(tmp_path: Path) -> None:
+    items = Made()
+    ahead = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        ahead.append(items.n_made - done)
+
+    table = map_parts(
+        partial(square, tmp_path / "log"), items, tmp_path / "a", stage="s", work=Work(2, progress)
+    )
+    assert len(table) == items.n_made == 10_000
+    assert max(ahead) <= 5 * 32

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,8 @@ from sfumato.progress import Progress, silent
 from sfumato.records import write_table
 
 Item = TypeVar("Item")
+Results = Iterator[tuple[int, pa.Table]]
+"""Tables with the numbers of their parts, as they are finished."""
 
 PARTS = ".parts"
 PART_SIZE = 32
@@ -64,7 +68,8 @@ def map_parts(
 
     Args:
         task: takes the items of one part, returns one table, always of the same schema; must be picklable.
-        items: what to do, in a stable order.
+            Each worker gets it once, so it may hold what all parts need.
+        items: what to do, in a stable order; sliced when a part begins, so they may be made then.
         folder: the artefact; its key must depend on everything that the parts depend on.
         stage: name for progress, which is reported after each part.
         work: one worker works in this process.
@@ -72,15 +77,16 @@ def map_parts(
     Raises:
         Whatever the task raises: a task turns what is wrong with one item into a row.
     """
-    parts = [items[start : start + PART_SIZE] for start in range(0, len(items), PART_SIZE)]
-    paths = [folder / PARTS / f"{number:06d}.parquet" for number in range(len(parts))]
+    count = -(-len(items) // PART_SIZE)
+    paths = [folder / PARTS / f"{number:06d}.parquet" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
-    done = len(items) - sum(len(parts[number]) for number in missing)
+    sizes = {number: min(PART_SIZE, len(items) - number * PART_SIZE) for number in missing}
+    done = len(items) - sum(sizes.values())
     work.progress(stage, done, len(items))
-    workers = min(work.workers or default_workers(), max(1, len(missing)))
-    for number, table in _results(task, [(number, parts[number]) for number in missing], workers):
+    parts = ((number, items[number * PART_SIZE : (number + 1) * PART_SIZE]) for number in missing)
+    for number, table in _results(task, parts, min(work.workers or default_workers(), max(1, len(missing)))):
         write_table(paths[number], table)
-        done += len(parts[number])
+        done += sizes[number]
         work.progress(stage, done, len(items))
     return pa.concat_tables([pq.read_table(path) for path in paths])
 
@@ -90,7 +96,7 @@ def clear_parts(folder: Path) -> None:
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
-def _results(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], workers: int) -> Any:
+def _results(task: Callable[[Any], pa.Table], parts: Iterable[tuple[int, Any]], workers: int) -> Results:
     if workers == 1:
         for number, part in parts:
             yield number, task(part)
@@ -115,15 +121,15 @@ def _one_thread_each() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _pooled(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], workers: int) -> Any:
+def _pooled(task: Callable[[Any], pa.Table], parts: Iterable[tuple[int, Any]], workers: int) -> Results:
     # "spawn": a forked child of a process with threads (onnxruntime, Arrow, torch) may dead-lock.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    sent = pickle.dumps(task)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(sent,)) as pool:
         waiting: dict[Future[pa.Table], int] = {}
-        queue = iter(parts)
         try:
-            for number, part in queue:
-                waiting[pool.submit(task, part)] = number
+            for number, part in parts:
+                waiting[pool.submit(_run, part)] = number
                 if len(waiting) >= 2 * workers:  # bounded, so memory does not grow with the number of images
                     yield from _finished(waiting)
             while waiting:
@@ -136,6 +142,26 @@ def _pooled(task: Callable[[Any], pa.Table], parts: list[tuple[int, Any]], worke
         finally:
             for future in waiting:
                 future.cancel()
+
+
+_received: list[bytes] = []
+"""In a worker: the task. Sent with every part, one that holds much would cost more than the work."""
+
+
+def _begin(task: bytes) -> None:
+    _end_with_parent()
+    _received.append(task)
+
+
+@cache
+def _task() -> Callable[[Any], pa.Table]:
+    # Not in `_begin`: what an initializer raises is lost, and the pool said to be broken.
+    task: Callable[[Any], pa.Table] = pickle.loads(_received[0])
+    return task
+
+
+def _run(part: Any) -> pa.Table:
+    return _task()(part)
 
 
 def _end_with_parent() -> None:
@@ -151,7 +177,7 @@ def _end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _finished(waiting: dict[Future[pa.Table], int]) -> Any:
+def _finished(waiting: dict[Future[pa.Table], int]) -> Results:
     finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
     for future in finished:
         yield waiting.pop(future), future.result()

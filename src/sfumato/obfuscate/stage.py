@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 
@@ -129,8 +129,7 @@ def obfuscate(  # noqa: PLR0913  each is a thing of its own
     key = make_key("variant", inputs, settings)
     with locked(out):
         if not prepare_output(out, "variant", key, overwrite=work.overwrite):
-            jobs = [_job(sample, faces) for sample in dataset.samples]
-            task = _Write(dataset, method, out, files)
+            task, jobs = _Write(dataset.root, method, out, files), _Jobs(dataset.samples, faces)
             table = map_parts(task, jobs, out, stage=f"obfuscate {method.name}", work=work)
             _check_some(table, out)
             write_table(out / "images.parquet", _with_sizes(table, faces))
@@ -186,11 +185,31 @@ def _job(sample: Sample, faces: FaceTable) -> _Job:
     return _Job(sample, faces.of(sample.image_id), faces.sha256.get(sample.image_id), frames, error)
 
 
+class _Jobs(Sequence[_Job]):
+    """The work in the order of the data set; a job is made when it is asked for, so that few are there."""
+
+    def __init__(self, samples: Sequence[Sample], faces: FaceTable) -> None:
+        self._samples = samples
+        self._faces = faces
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> _Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_Job]: ...
+    def __getitem__(self, index: int | slice) -> _Job | list[_Job]:
+        if isinstance(index, slice):
+            return [_job(sample, self._faces) for sample in self._samples[index]]
+        return _job(self._samples[index], self._faces)
+
+
 @dataclass(frozen=True)
 class _Write:
     """The task of one part: jobs to rows, files on the way."""
 
-    dataset: Dataset
+    root: Path
     method: Obfuscator
     out: Path
     files: FileOptions
@@ -212,10 +231,10 @@ class _Write:
             return row | {"status": "ok"} | self._write(job)
         except ImageError as error:
             # The table is meant to be passed on: no path of this machine in it.
-            return row | {"status": "failed", "error": str(error).replace(f"{self.dataset.root}/", "")}
+            return row | {"status": "failed", "error": str(error).replace(f"{self.root}/", "")}
 
     def _write(self, job: _Job) -> dict[str, Any]:
-        source, target = self.dataset.path(job.sample.image_id), self.out / job.sample.image_id
+        source, target = self.root / job.sample.image_id, self.out / job.sample.image_id
         try:
             data = source.read_bytes()
         except OSError as error:
