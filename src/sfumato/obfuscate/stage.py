@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sfumato.data import IMAGES_SCHEMA, Dataset, Sample
 from sfumato.engines import Work, clear_parts, map_parts
@@ -291,7 +292,7 @@ def _counts(table: pa.Table) -> dict[str, int]:
         "images": len(table),
         **{way: written.count(way) for way in WAYS},
         "failed": written.count(None),
-        "faces": sum(table["n_faces"].to_pylist()),
+        "faces": pc.sum(table["n_faces"]).as_py() or 0,
     }
 
 
@@ -303,9 +304,9 @@ def _elsewhere(dataset: Dataset, faces: FaceTable) -> dict[str, int]:
 
 def _with_sizes(table: pa.Table, faces: FaceTable) -> pa.Table:
     """Sizes of copied images are known from the examination; they were not decoded here."""
-    sizes = {row["image_id"]: row for row in faces.images.select(["image_id", "width", "height"]).to_pylist()}
-    rows = table.to_pylist()
-    for row in rows:
-        if row["status"] == "ok":
-            row["width"], row["height"] = sizes[row["image_id"]]["width"], sizes[row["image_id"]]["height"]
-    return pa.Table.from_pylist(rows, schema=VARIANT_SCHEMA)
+    at = pc.index_in(table["image_id"], faces.images["image_id"])
+    written = pc.equal(table["status"], "ok")
+    for name in ("width", "height"):
+        sizes = pc.if_else(written, faces.images[name].take(at), table[name])
+        table = table.set_column(table.schema.get_field_index(name), VARIANT_SCHEMA.field(name), sizes)
+    return table
