@@ -11,11 +11,12 @@ decoding, once before the first epoch, is reported apart.
 
 The two take turns in short rounds, so that a machine that becomes slower is slow for both. Each round trains
 two epochs anew; the second one counts, the plain loop's from its first batch on, so that the start of its
-workers does not. Printed are images a second, the ratio at the median round, processor
-time (which other work on the machine changes less), and the ceiling: the rate of the same steps on a batch
-that lies in the device's memory. The processor time of the plain loop counts the start of its workers, which
-weighs less with more `--images`. OMP_NUM_THREADS sets the threads that compute. `--accuracy` trains both for
-equal epochs, the rate divided by ten after each third of them, and prints their accuracies.
+workers does not. The ten steps in float32 with which our runs begin are left out. Printed are images a
+second, the ratio at the median round, processor time (which other work on the machine changes less), and the
+ceiling: the rate of the same steps on a batch that lies in the device's memory. The processor time of the
+plain loop counts the start of its workers, which weighs less with more `--images`. OMP_NUM_THREADS sets the
+threads that compute. `--accuracy` trains both as they are for equal epochs, the rate divided by ten after each
+third of them, and prints their accuracies.
 """
 
 from __future__ import annotations
@@ -353,6 +354,8 @@ def chosen(small: Path, folder: Path, *, n_categories: int | None, n_images: int
 def recipe_for(args: argparse.Namespace, size: int) -> Recipe:
     """The study's recipe in another size; small images are neither cropped nor reduced before."""
     changes = {"image_size": size, "batch_size": args.batch, "learning_rate": args.rate}
+    if not args.accuracy:
+        changes["fp32_steps"] = 0
     if size <= SMALL_SIZE:
         changes |= {"resize_ratio": 1.0, "crop_scale": (0.25, 1.0)}
     return find_recipe("study").with_overrides(**changes)

@@ -120,7 +120,7 @@ def test_where_memory_runs_out_the_step_is_the_same(colours: Make, tiny: Recipe,
     """Batches of 7 and memory for 3: after 7 and 4 images at once, 3 are tried."""
     stages: dict[str, None] = {}
     work = Work(progress=lambda stage, done, total: stages.setdefault(stage))
-    dataset = colours()
+    dataset, tiny = colours(), tiny.with_overrides(fp32_steps=0)
     hungry = train(dataset, RunConfig("hungry", tiny), tmp_path / "hungry", work=work)
     four = tiny.with_overrides(accumulate=4)
     whole, split = (
@@ -390,4 +390,60 @@ def test_float32_is_float32_and_switches_are_put_back(
         torch.backends.cudnn.allow_tf32 = before[0]
         torch.set_float32_matmul_precision(before[1])
     assert seen[False] == {(False, "highest")}
-    assert seen[True] == ({(False, "highest")} if precision == "fp32" else {(True, "high")})
+    in_bf16 = {(True, "high")} if precision == "bf16" else set()
+    assert seen[True] == {(False, "highest"), *in_bf16}  # the first steps are in float32 either way
+
+
+def test_first_steps_from_random_weights_are_in_float32(
+    colours: Make, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    forward = plain_models.Pooled.forward
+
+    def spy(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
+        if model.training:
+            seen.append(torch.is_autocast_enabled("cpu"))
+        return forward(model, x)
+
+    monkeypatch.setattr(plain_models.Pooled, "forward", spy)
+    dataset = colours()
+    config = RunConfig("plain", tiny, device="cpu", precision="bf16")
+    first = train(dataset, config, tmp_path / "first")
+    assert seen == 2 * [False] + 7 * [True]
+    seen.clear()
+    train(dataset, replace(config, weights=str(first)), tmp_path / "second")
+    assert seen == 9 * [True]
+
+
+def test_a_run_of_first_steps_only_is_the_run_in_float32(colours: Make, tiny: Recipe, tmp_path: Path) -> None:
+    dataset, all_ = colours(), tiny.with_overrides(fp32_steps=9)
+    whole, first, none = (
+        train(
+            dataset,
+            RunConfig("small_resnet", recipe, device="cpu", precision=precision),
+            tmp_path / f"{precision}-{recipe.fp32_steps}",
+        )
+        for recipe, precision in ((tiny, "fp32"), (all_, "bf16"), (tiny.with_overrides(fp32_steps=0), "bf16"))
+    )
+    weights = [(run / "model.safetensors").read_bytes() for run in (whole, first, none)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_parts_for_want_of_memory_in_float32_are_put_together_again(
+    colours: Make, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    forward = plain_models.Pooled.forward
+
+    def hungry(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
+        if model.training and len(x) > 4 and not torch.is_autocast_enabled("cpu"):
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        if model.training:
+            sizes.append(len(x))
+        return forward(model, x)
+
+    monkeypatch.setattr(plain_models.Pooled, "forward", hungry)
+    config = RunConfig("plain", tiny, device="cpu", precision="bf16")
+    run = train(colours(), config, tmp_path / "run")
+    assert sizes == [4, 3, 4, 3] + [6] + 2 * [7, 7, 6]
+    assert read_manifest(run).facts["parts"] == 1

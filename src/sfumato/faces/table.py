@@ -72,8 +72,8 @@ class FaceTable:
     @cached_property
     def errors(self) -> Mapping[str, str]:
         """Reason by image id, for images that failed."""
-        rows = self.images.select(["image_id", "status", "error"]).to_pylist()
-        return {row["image_id"]: row["error"] for row in rows if row["status"] == "failed"}
+        failed = self.images.filter(pc.equal(self.images["status"], "failed"))
+        return dict(zip(failed["image_id"].to_pylist(), failed["error"].to_pylist(), strict=True))
 
     @cached_property
     def sha256(self) -> Mapping[str, str]:

@@ -193,7 +193,11 @@ class _Stretch:
             yield number, views
 
     def _step(self, number: int, pixels: torch.Tensor, targets: Targets) -> torch.Tensor:
-        step = self.plan.epoch * self.n_batches + number
+        training, step = self.training, self.plan.epoch * self.n_batches + number
+        n_in_fp32 = training.config.recipe.fp32_steps if training.config.weights is None else 0
+        self.steps.in_fp32(wanted=step < n_in_fp32)
+        if step == n_in_fp32:  # parts that memory made of batches in float32 need not do so further on
+            training.parts = training.config.recipe.accumulate
         figures = self.steps.take(
             pixels,
             targets,
@@ -201,7 +205,7 @@ class _Stretch:
             n_batch=len(self.plan.batches[number]),
             pause=self.pause(),
         )
-        follow(self.training, step)
+        follow(training, step)
         return figures
 
     def _rate(self, number: int) -> float:

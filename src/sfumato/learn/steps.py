@@ -9,6 +9,7 @@ processes.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import torch
 
@@ -29,6 +30,12 @@ class Steps:
     def __init__(self, training: Training, objective: Objective) -> None:
         self.training, self.objective = training, objective
         self.normalise = Normalise(training.preprocessing, training.runtime)
+        self.runtime = training.runtime
+
+    def in_fp32(self, *, wanted: bool) -> None:
+        """Compute from now on in float32, or again in the number format of the run."""
+        runtime = self.training.runtime
+        self.runtime = replace(runtime, bf16=False, fp16=False) if wanted else runtime
 
     def take(
         self, pixels: torch.Tensor, targets: Targets, *, rate: float, n_batch: int, pause: bool
@@ -53,7 +60,8 @@ class Steps:
             group["lr"] = rate
         device = training.runtime.device
         pixels = pixels.to(device, non_blocking=True)
-        loss, right = self._gradients(pixels, on_device(targets, device), n_batch=n_batch)
+        with self.runtime.arithmetic():
+            loss, right = self._gradients(pixels, on_device(targets, device), n_batch=n_batch)
         figures = torch.stack([loss, right.float(), torch.full_like(loss, float(pause))])
         if training.world.size > 1:
             _add_up(training, figures)
@@ -84,7 +92,7 @@ class Steps:
         for part in pixels.tensor_split(_n_parts(training.parts, len(pixels))):
             target = targets[done : done + len(part)]
             done += len(part)
-            with training.runtime.autocast():
+            with self.runtime.autocast():
                 found = objective.call(training.forward, self.normalise(part), target)
             loss, right = objective.judge(found, target)
             if len(part) != n_batch:

@@ -52,6 +52,9 @@ class Recipe:
         ema_decay: the weights kept are a running mean over the steps, w <- d w + (1 - d) new, with d the
             smaller of this and (1 + step) / (10 + step); 0 keeps the last weights.
         label_smoothing: share of the target given to all categories alike.
+        fp32_steps: first steps of a run from random weights that are computed in float32 where the others are
+            in 16 bits. Deep in a net that has learned nothing all images look nearly alike, and what tells
+            them apart is lost in rounding.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Recipe:
     clip_norm: float = 0.0
     ema_decay: float = 0.0
     label_smoothing: float
+    fp32_steps: int = 10
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -158,6 +162,7 @@ def _limits(recipe: Recipe) -> dict[str, bool]:
         "clip_norm must be at least 0": recipe.clip_norm >= 0,
         "ema_decay must be at least 0 and below 1": 0 <= recipe.ema_decay < 1,
         "label_smoothing must be at least 0 and below 1": 0 <= recipe.label_smoothing < 1,
+        "fp32_steps must be at least 0": recipe.fp32_steps >= 0,
     }
 
 
