@@ -15,8 +15,8 @@ workers does not. The ten steps in float32 with which our runs begin are left ou
 second, the ratio at the median round, processor time (which other work on the machine changes less), and the
 ceiling: the rate of the same steps on a batch that lies in the device's memory. The processor time of the
 plain loop counts the start of its workers, which weighs less with more `--images`. OMP_NUM_THREADS sets the
-threads that compute. `--accuracy` trains both as they are for equal epochs, the rate divided by ten after each
-third of them, and prints their accuracies.
+threads that compute. `--accuracy` trains both as they are for equal epochs, the rate divided by ten after
+each third of them, and prints their accuracies.
 """
 
 from __future__ import annotations
