@@ -80,7 +80,7 @@ def test_a_run_says_all_about_itself(colours: Make, tiny: Recipe, tmp_path: Path
         assert facts["device"] == "cpu"
         assert facts["precision"] in {"bf16", "fp32"}
         assert facts["n_parameters"] > 100_000
-    assert manifest.facts["recipe"] == "small(image_size=16, batch_size=8, epochs=1)"
+    assert manifest.facts["recipe"] == "small(image_size=16, batch_size=8, epochs=1, fp32_steps=2)"
     assert written["recipe"] == manifest.settings["recipe"]
     assert manifest.counts == {"n_images": 20, "n_failed": 0, "epochs": 1}
     assert read_config(run) == replace(config, device="auto")
