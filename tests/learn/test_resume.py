@@ -184,6 +184,7 @@ def test_what_a_killed_writer_left_is_swept(colours: Make, tiny: Recipe, tmp_pat
     with pytest.raises(Killed):
         train(dataset, config, run, work=killed_after(27))
     (run / ".checkpoint.safetensors.0123abcd.tmp").write_bytes(b"half")
+    (run / ".tmpniYgH9").write_bytes(b"half, as safetensors leaves it")
     train(dataset, config, run)
     assert not list(run.glob(".*"))
 

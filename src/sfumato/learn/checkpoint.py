@@ -155,10 +155,15 @@ def _write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+_OF_SAFETENSORS = ".tmp" + 6 * "[0-9A-Za-z]"
+"""What safetensors, from 0.8 on, calls the file that it writes before it renames it to the one asked for."""
+
+
 def sweep(folder: Path) -> None:
     """Remove what a killed process had begun to write."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for pattern in (".*.tmp", _OF_SAFETENSORS):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
