@@ -16,8 +16,9 @@ from sfumato.data import read_dataset
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, ImageError, OutputExists, TableError, UsageError
 from sfumato.images import read_image
-from sfumato.obfuscate import METHODS, obfuscate
+from sfumato.obfuscate import METHODS, obfuscate, stage
 from sfumato.obfuscate.files.encode import encode, read_source
+from sfumato.obfuscate.stage import read_failures
 from sfumato.records import read_json, read_table, write_table
 from sfumato.specs import to_spec
 from sfumato.testing.obfuscators import picture
@@ -108,6 +109,27 @@ def test_workers_and_interruptions_change_no_byte(photos: Path, tmp_path: Path) 
         read_dataset(tmp_path / "cut")
     obfuscate(dataset, faces, method, tmp_path / "cut", work=ONE)
     assert files(tmp_path / "one") == files(tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    ("image_id", "step"), [("train/apple/0.jpg", "rewrite"), ("train/apple/3.jpg", "place")]
+)
+def test_what_changes_while_it_is_read_is_not_in_the_variant(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_id: str, step: str
+) -> None:
+    dataset = read_dataset(photos)
+    faces, made = face_table(dataset, BOXES), getattr(stage, step)
+
+    def changed_meanwhile(source: Path, *args: Any, **options: Any) -> Any:
+        if source == photos / image_id:
+            source.write_bytes((photos / "train/apple/2.jpg").read_bytes())
+        return made(source, *args, **options)
+
+    monkeypatch.setattr(stage, step, changed_meanwhile)
+    manifest = obfuscate(dataset, faces, METHODS.build("overlay"), tmp_path / "v", work=ONE)
+    assert manifest.counts["failed"] == 1
+    assert "changed while it was read" in read_failures(tmp_path / "v")[image_id]
+    assert not (tmp_path / "v" / image_id).exists()
 
 
 def test_what_cannot_be_read_is_a_row_and_not_in_the_variant(photos: Path, tmp_path: Path) -> None:

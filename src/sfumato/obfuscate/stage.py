@@ -236,6 +236,14 @@ class _Write:
 
     def _write(self, job: _Job) -> dict[str, Any]:
         source, target = self.root / job.sample.image_id, self.out / job.sample.image_id
+        before = _state(source)
+        row = self._pass_on(source, target, job)
+        if _state(source) != before:  # it is read more than once: what was written may be another picture
+            target.unlink(missing_ok=True)
+            raise ImageError(f"{source}: changed while it was read; detect faces again")
+        return row
+
+    def _pass_on(self, source: Path, target: Path, job: _Job) -> dict[str, Any]:
         try:
             data = source.read_bytes()
         except OSError as error:
@@ -277,6 +285,15 @@ class _Write:
             write_atomic(target, cleaned, durable=False)
             written = "cleaned"
         return {"sha256": hashlib.sha256(cleaned).hexdigest(), "written": written, "frames": job.frames}
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written or replaced: its number, size and time."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_some(table: pa.Table, out: Path) -> None:
