@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,3 +124,30 @@ def test_items_are_made_as_their_part_begins(tmp_path: Path) -> None:
     )
     assert len(table) == items.n_made == 10_000
     assert max(ahead) <= 5 * 32
+
+
+WITHOUT_GUARD = """
+import sys
+from functools import partial
+from pathlib import Path
+import pyarrow as pa
+from sfumato.engines import Work, map_parts
+from sfumato.errors import SfumatoError
+
+def task(held, items):
+    return pa.table({"item": items})
+
+# Workers import this script, which has no guard, and end as they start.
+try:
+    map_parts(partial(task, bytes(5_000_000)), list(range(100)), Path(sys.argv[1]), stage="s", work=Work(2))
+except SfumatoError as error:
+    print(error)
+"""
+
+
+def test_workers_that_die_at_once_are_said_however_large_the_task(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WITHOUT_GUARD)
+    command = [sys.executable, str(script), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "a worker process was ended from outside" in done.stdout

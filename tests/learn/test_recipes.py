@@ -229,3 +229,10 @@ def test_equal_settings_are_equal_however_they_are_written() -> None:
     small = find_recipe("small")
     written = small.with_overrides(resize_ratio=1, crop_scale=[0.5, 1], train_sizes=[1, 1])
     assert json.dumps(written.settings()) == json.dumps(small.settings())
+
+
+def test_runs_from_before_the_field_had_no_first_steps_in_float32() -> None:
+    settings = find_recipe("small").settings()
+    assert recipe_from(settings).fp32_steps == 10
+    del settings["fp32_steps"]
+    assert recipe_from(settings).fp32_steps == 0

@@ -442,8 +442,16 @@ def test_parts_for_want_of_memory_in_float32_are_put_together_again(
             sizes.append(len(x))
         return forward(model, x)
 
+    def greedy(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
+        if model.training and not torch.is_autocast_enabled("cpu"):
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return forward(model, x)
+
     monkeypatch.setattr(plain_models.Pooled, "forward", hungry)
     config = RunConfig("plain", tiny, device="cpu", precision="bf16")
     run = train(colours(), config, tmp_path / "run")
     assert sizes == [4, 3, 4, 3] + [6] + 2 * [7, 7, 6]
+    monkeypatch.setattr(plain_models.Pooled, "forward", greedy)
+    with pytest.raises(TrainingError, match="smaller model, or --set fp32_steps=0"):
+        train(colours(), config, tmp_path / "greedy")
     assert read_manifest(run).facts["parts"] == 1

@@ -16,8 +16,9 @@ from sfumato.data import read_dataset
 from sfumato.engines import Work
 from sfumato.errors import DatasetError, ImageError, OutputExists, TableError, UsageError
 from sfumato.images import read_image
-from sfumato.obfuscate import METHODS, obfuscate, stage
+from sfumato.obfuscate import METHODS, FileOptions, obfuscate, stage
 from sfumato.obfuscate.files.encode import encode, read_source
+from sfumato.obfuscate.files.place import place
 from sfumato.obfuscate.stage import read_failures
 from sfumato.records import read_json, read_table, write_table
 from sfumato.specs import to_spec
@@ -129,6 +130,32 @@ def test_what_changes_while_it_is_read_is_not_in_the_variant(
     manifest = obfuscate(dataset, faces, METHODS.build("overlay"), tmp_path / "v", work=ONE)
     assert manifest.counts["failed"] == 1
     assert "changed while it was read" in read_failures(tmp_path / "v")[image_id]
+    assert not (tmp_path / "v" / image_id).exists()
+
+
+@pytest.mark.parametrize("link", ["auto", "hard"])
+def test_what_changes_between_two_attempts_is_not_in_the_variant(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    """Linked, the file of the first attempt would be the picture that nobody examined."""
+    dataset, image_id = read_dataset(photos), "train/apple/3.jpg"
+    faces, options = face_table(dataset, BOXES), FileOptions.of("safe", link)
+    method = METHODS.build("overlay")
+
+    def killed_after(source: Path, *args: Any) -> Any:
+        place(source, *args)
+        if source == photos / image_id:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "place", killed_after)
+    with pytest.raises(KeyboardInterrupt):
+        obfuscate(dataset, faces, method, tmp_path / "v", files=options, work=ONE)
+    monkeypatch.setattr(stage, "place", place)
+    assert (tmp_path / "v" / image_id).exists()
+    (photos / image_id).write_bytes((photos / "train/apple/0.jpg").read_bytes())
+    manifest = obfuscate(dataset, faces, method, tmp_path / "v", files=options, work=ONE)
+    assert manifest.counts["failed"] == 1
+    assert "changed since it was examined" in read_failures(tmp_path / "v")[image_id]
     assert not (tmp_path / "v" / image_id).exists()
 
 

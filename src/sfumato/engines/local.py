@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -124,8 +125,10 @@ def _one_thread_each() -> Iterator[None]:
 def _pooled(task: Callable[[Any], pa.Table], parts: Iterable[tuple[int, Any]], workers: int) -> Results:
     # "spawn": a forked child of a process with threads (onnxruntime, Arrow, torch) may dead-lock.
     context = multiprocessing.get_context("spawn")
-    sent = pickle.dumps(task)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(sent,)) as pool:
+    with (
+        _written_down(task) as path,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(path,)) as pool,
+    ):
         waiting: dict[Future[pa.Table], int] = {}
         try:
             for number, part in parts:
@@ -144,19 +147,32 @@ def _pooled(task: Callable[[Any], pa.Table], parts: Iterable[tuple[int, Any]], w
                 future.cancel()
 
 
-_received: list[bytes] = []
-"""In a worker: the task. Sent with every part, one that holds much would cost more than the work."""
+@contextmanager
+def _written_down(task: Callable[[Any], pa.Table]) -> Iterator[Path]:
+    """A file from which each worker reads the task once.
+
+    Sent with every part, a task that holds much would cost more than the work; sent as a worker is started,
+    it would block for ever where the worker dies before it has read it all.
+    """
+    with TemporaryDirectory(prefix="sfumato-") as folder:
+        path = Path(folder) / "task.pickle"
+        path.write_bytes(pickle.dumps(task))
+        yield path
 
 
-def _begin(task: bytes) -> None:
+_path_of_task: list[Path] = []
+"""In a worker."""
+
+
+def _begin(path: Path) -> None:
     _end_with_parent()
-    _received.append(task)
+    _path_of_task.append(path)
 
 
 @cache
 def _task() -> Callable[[Any], pa.Table]:
     # Not in `_begin`: what an initializer raises is lost, and the pool said to be broken.
-    task: Callable[[Any], pa.Table] = pickle.loads(_received[0])
+    task: Callable[[Any], pa.Table] = pickle.loads(_path_of_task[0].read_bytes())
     return task
 
 

@@ -194,7 +194,8 @@ class _Stretch:
 
     def _step(self, number: int, pixels: torch.Tensor, targets: Targets) -> torch.Tensor:
         training, step = self.training, self.plan.epoch * self.n_batches + number
-        n_in_fp32 = training.config.recipe.fp32_steps if training.config.weights is None else 0
+        differ = training.runtime.precision != "fp32" and training.config.weights is None
+        n_in_fp32 = training.config.recipe.fp32_steps if differ else 0
         self.steps.in_fp32(wanted=step < n_in_fp32)
         if step == n_in_fp32:  # parts that memory made of batches in float32 need not do so further on
             training.parts = training.config.recipe.accumulate

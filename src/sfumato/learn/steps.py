@@ -107,9 +107,11 @@ class Steps:
         training = self.training
         now = _n_parts(training.parts, n_images)
         if now >= n_images // _FEWEST:
+            # The first steps may be in float32 where the others would fit.
+            least = "" if self.runtime == training.runtime else ", or --set fp32_steps=0"
             raise TrainingError(
                 f"out of memory with {-(-n_images // now)} images at once; choose smaller images or a "
-                "smaller model"
+                f"smaller model{least}"
             )
         training.parts = _n_parts(2 * now, n_images)
         training.optimizer.zero_grad(set_to_none=True)

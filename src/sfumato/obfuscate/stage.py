@@ -231,6 +231,8 @@ class _Write:
                 raise ImageError(job.error)
             return row | {"status": "ok"} | self._write(job)
         except ImageError as error:
+            # An attempt that was interrupted may have written it before it changed.
+            (self.out / sample.image_id).unlink(missing_ok=True)
             # The table is meant to be passed on: no path of this machine in it.
             return row | {"status": "failed", "error": str(error).replace(f"{self.root}/", "")}
 
@@ -239,7 +241,6 @@ class _Write:
         before = _state(source)
         row = self._pass_on(source, target, job)
         if _state(source) != before:  # it is read more than once: what was written may be another picture
-            target.unlink(missing_ok=True)
             raise ImageError(f"{source}: changed while it was read; detect faces again")
         return row
 

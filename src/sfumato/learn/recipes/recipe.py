@@ -138,8 +138,11 @@ REQUIRED = tuple(
 
 
 def recipe_from(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe that `Recipe.settings` wrote, also after a round through JSON."""
-    return Recipe(**settings)
+    """The recipe that `Recipe.settings` wrote, also after a round through JSON.
+
+    Runs from before there was `fp32_steps` had none.
+    """
+    return Recipe(**{"fp32_steps": 0, **settings})
 
 
 def _problems(recipe: Recipe) -> list[str]:
