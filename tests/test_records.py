@@ -138,3 +138,28 @@ def test_manifests_are_checked_when_read(tmp_path: Path) -> None:
     (tmp_path / "a/manifest.json").write_text('{"kind": "faces"}')
     with pytest.raises(ManifestError, match="damaged"):
         records.read_manifest(tmp_path / "a")
+
+
+def test_a_folder_whose_mark_was_being_written_in_a_kill_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(descriptor: int) -> None:
+        raise SystemExit
+
+    folder = tmp_path / "a"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # a kill cleans nothing up
+        with pytest.raises(SystemExit):
+            records.prepare_output(folder, "faces", "k")
+    assert [path.suffix for path in folder.iterdir()] == [".tmp"]
+    assert not records.prepare_output(folder, "faces", "k")
+    assert [path.name for path in folder.iterdir()] == [records.STARTED]
+
+
+def test_hidden_files_of_others_are_not_swept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".notes.tmp").write_text("mine")
+    with pytest.raises(OutputExists, match="made from something else"):
+        records.prepare_output(tmp_path / "a", "faces", "k")
+    assert (tmp_path / "a" / ".notes.tmp").read_text() == "mine"

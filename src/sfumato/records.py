@@ -124,6 +124,7 @@ def prepare_output(folder: Path, kind: str, key: str, *, overwrite: bool = False
     started = folder / STARTED
     mark = f"{kind} {key}"
     resumable = started.is_file() and started.read_text() == mark and not (folder / MANIFEST).exists()
+    _sweep(folder)  # a process killed as it wrote the mark leaves nothing else
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()) and not resumable:
         if not overwrite:
             raise OutputExists(
@@ -136,6 +137,15 @@ def prepare_output(folder: Path, kind: str, key: str, *, overwrite: bool = False
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(started, mark.encode())
     return False
+
+
+_TEMPORARY = "." + 32 * "[0-9a-f]" + ".tmp"
+"""What `write_atomic` writes before it renames it."""
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.glob(_TEMPORARY):
+        path.unlink(missing_ok=True)
 
 
 def _kind_of(folder: Path) -> str | None:
