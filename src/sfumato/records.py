@@ -139,12 +139,8 @@ def prepare_output(folder: Path, kind: str, key: str, *, overwrite: bool = False
     return False
 
 
-_TEMPORARY = "." + 32 * "[0-9a-f]" + ".tmp"
-"""What `write_atomic` writes before it renames it."""
-
-
 def _sweep(folder: Path) -> None:
-    for path in folder.glob(_TEMPORARY):
+    for path in folder.glob("." + 32 * "[0-9a-f]" + ".tmp"):  # as `beside` names them
         path.unlink(missing_ok=True)
 
 
@@ -222,6 +218,11 @@ def _kind(folder: Path) -> str:
     return str(content.get("kind"))
 
 
+def beside(path: Path) -> Path:
+    """A name beside a file, to write it under first; not made of its own, which may be as long as allowed."""
+    return path.with_name(f".{uuid4().hex}.tmp")
+
+
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file under a temporary name beside it, then rename: readers see all of it or nothing.
 
@@ -230,8 +231,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         data: its bytes.
         durable: wait until the disk has them. A killed process loses nothing either way; a power cut may.
     """
-    # Not the file's own name, which may be as long as allowed.
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
+    temporary = beside(path)
     try:
         with _created(temporary) as file:
             file.write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -27,6 +28,17 @@ class Pooled(nn.Module):
             raise torch.cuda.OutOfMemoryError("out of memory")
         scores: torch.Tensor = self.head(self.drop(torch.relu(self.norm(self.conv(x))).mean(dim=(2, 3))))
         return scores
+
+
+def before_forward(patch: pytest.MonkeyPatch, called: Callable[[Pooled, torch.Tensor], None]) -> None:
+    """Have something done, or raised, before each time that one of these computes."""
+    forward = Pooled.forward
+
+    def watched(model: Pooled, x: torch.Tensor) -> torch.Tensor:
+        called(model, x)
+        return forward(model, x)
+
+    patch.setattr(Pooled, "forward", watched)
 
 
 @dataclass(frozen=True)

@@ -367,14 +367,12 @@ def test_float32_is_float32_and_switches_are_put_back(
 ) -> None:
     """Training in fp32 and every evaluation switch TensorFloat-32 off, and only for as long."""
     seen: dict[bool, set[tuple[bool, str]]] = {True: set(), False: set()}
-    forward = plain_models.Pooled.forward
 
-    def spy(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
+    def note(model: nn.Module, x: torch.Tensor) -> None:
         if len(x) > 1:  # not the trial of the image size
             seen[model.training].add(_switches())
-        return forward(model, x)
 
-    monkeypatch.setattr(plain_models.Pooled, "forward", spy)
+    plain_models.before_forward(monkeypatch, note)
     before = _switches()
     try:
         torch.backends.cudnn.allow_tf32 = True
@@ -398,14 +396,12 @@ def test_first_steps_from_random_weights_are_in_float32(
     colours: Make, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    forward = plain_models.Pooled.forward
 
-    def spy(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
+    def note(model: nn.Module, x: torch.Tensor) -> None:
         if model.training:
             seen.append(torch.is_autocast_enabled("cpu"))
-        return forward(model, x)
 
-    monkeypatch.setattr(plain_models.Pooled, "forward", spy)
+    plain_models.before_forward(monkeypatch, note)
     dataset = colours()
     config = RunConfig("plain", tiny, device="cpu", precision="bf16")
     first = train(dataset, config, tmp_path / "first")
@@ -433,25 +429,19 @@ def test_parts_for_want_of_memory_in_float32_are_put_together_again(
     colours: Make, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    forward = plain_models.Pooled.forward
+    most = 4
 
-    def hungry(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
-        if model.training and len(x) > 4 and not torch.is_autocast_enabled("cpu"):
+    def need_memory(model: nn.Module, x: torch.Tensor) -> None:
+        if model.training and len(x) > most and not torch.is_autocast_enabled("cpu"):
             raise torch.cuda.OutOfMemoryError("out of memory")
         if model.training:
             sizes.append(len(x))
-        return forward(model, x)
 
-    def greedy(model: plain_models.Pooled, x: torch.Tensor) -> torch.Tensor:
-        if model.training and not torch.is_autocast_enabled("cpu"):
-            raise torch.cuda.OutOfMemoryError("out of memory")
-        return forward(model, x)
-
-    monkeypatch.setattr(plain_models.Pooled, "forward", hungry)
+    plain_models.before_forward(monkeypatch, need_memory)
     config = RunConfig("plain", tiny, device="cpu", precision="bf16")
     run = train(colours(), config, tmp_path / "run")
     assert sizes == [4, 3, 4, 3] + [6] + 2 * [7, 7, 6]
-    monkeypatch.setattr(plain_models.Pooled, "forward", greedy)
+    most = 0
     with pytest.raises(TrainingError, match="smaller model, or --set fp32_steps=0"):
         train(colours(), config, tmp_path / "greedy")
     assert read_manifest(run).facts["parts"] == 1

@@ -39,7 +39,10 @@ Change = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeat."),
 ]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
-ImageSize = Annotated[int | None, typer.Option(min=8, help="Side of the model's input in pixels.")]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(min=8, help="Side of the model's input in pixels; the recipe's or the runs' by default."),
+]
 PartOf = Annotated[str | None, typer.Option(metavar="K/N", help="Only the K-th of N shares of the runs.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Translate the model first, with torch.compile.")]
 CacheBudget = Annotated[

@@ -7,7 +7,6 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +15,7 @@ from torch import nn
 
 from sfumato.errors import TrainingError
 from sfumato.learn.training import Place, Training
+from sfumato.records import beside
 
 _MODEL = "model."
 _AVERAGE = "average."
@@ -141,7 +141,7 @@ def _need(path: Path, tensors: Tensors, name: str, shape: torch.Size | None = No
 
 def _write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     # Not through `write_atomic`: the file may be as large as memory, so it is not put together there.
-    temporary = path.parent / f".{path.name}.{uuid4().hex[:8]}.tmp"
+    temporary = beside(path)
     try:
         try:
             save_file(tensors, temporary, metadata={"format": "pt", **metadata})

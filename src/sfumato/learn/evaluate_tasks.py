@@ -124,12 +124,9 @@ class Finder:
                 found = self.model(clear_outside(self.normalise(pixels[part]).clone(), valid), valid)
             return [{name: value.cpu().numpy() for name, value in each.items()} for each in found]
 
-        too_large = (
-            f"{self.name}: one image of {self.size} px does not fit into the memory of "
-            f"{self.runtime.device}; use --device cpu"
-        )
+        device = self.runtime.device
         with exact_float32():
-            parts = in_parts(some, len(pixels), too_large=too_large)
+            parts = in_parts(some, len(pixels), name=self.name, image_size=self.size, device=device)
         return [found for part in parts for found in part]
 
     def _in_image(self, found: Found, shown: Objects, size: tuple[int, int]) -> Found:

@@ -153,6 +153,8 @@ class _Stretch:
         self.training, self.plan, self.on_batch, self.pause = training, plan, on_batch, pause
         self.steps = Steps(training, plan.objective)
         self.n_batches = len(self.plan.batches)
+        in_16_bits = training.runtime.precision != "fp32" and training.config.weights is None
+        self.n_in_fp32 = training.config.recipe.fp32_steps if in_16_bits else 0
         self.unread: deque[torch.Tensor] = deque()
 
     def run(self) -> Row | None:
@@ -193,11 +195,9 @@ class _Stretch:
             yield number, views
 
     def _step(self, number: int, pixels: torch.Tensor, targets: Targets) -> torch.Tensor:
-        training, step = self.training, self.plan.epoch * self.n_batches + number
-        differ = training.runtime.precision != "fp32" and training.config.weights is None
-        n_in_fp32 = training.config.recipe.fp32_steps if differ else 0
-        self.steps.in_fp32(wanted=step < n_in_fp32)
-        if step == n_in_fp32:  # parts that memory made of batches in float32 need not do so further on
+        training, step = self.training, self._step_of_run(number)
+        self.steps.in_fp32(wanted=step < self.n_in_fp32)
+        if step == self.n_in_fp32:  # parts that memory made of batches in float32 need not do so further on
             training.parts = training.config.recipe.accumulate
         figures = self.steps.take(
             pixels,
@@ -210,11 +210,11 @@ class _Stretch:
         return figures
 
     def _rate(self, number: int) -> float:
-        step = self.plan.epoch * self.n_batches + number
-        training = self.training
-        return learning_rate(
-            training.config.recipe, training.peak_rate, step=step, steps_per_epoch=self.n_batches
-        )
+        recipe, peak, step = self.training.config.recipe, self.training.peak_rate, self._step_of_run(number)
+        return learning_rate(recipe, peak, step=step, steps_per_epoch=self.n_batches)
+
+    def _step_of_run(self, number: int) -> int:
+        return self.plan.epoch * self.n_batches + number
 
     def _read(self, left: int) -> bool:
         """Read figures of steps until so many are left; whether one of them asked for a pause."""

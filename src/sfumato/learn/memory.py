@@ -50,13 +50,15 @@ def enough_memory(n_images: int) -> Iterator[None]:
         ) from error
 
 
-def in_parts(make: Callable[[NDArray[np.int64]], Made], n: int, *, too_large: str) -> list[Made]:
+def in_parts(
+    make: Callable[[NDArray[np.int64]], Made], n: int, *, name: str, image_size: int, device: str
+) -> list[Made]:
     """What is made of n images at once, or of their halves and so on where memory does not suffice for all.
 
     Args:
         make: called with the numbers of some of the images, 0 to n - 1.
         n: number of images.
-        too_large: said where one image is too many.
+        name, image_size, device: whose images of which size are too large for what, where one is too many.
 
     Returns:
         What was made of one part after the other.
@@ -64,6 +66,9 @@ def in_parts(make: Callable[[NDArray[np.int64]], Made], n: int, *, too_large: st
     Raises:
         TrainingError: one image does not fit into memory.
     """
+    too_large = (
+        f"{name}: one image of {image_size} px does not fit into the memory of {device}; use --device cpu"
+    )
     return _in_parts(make, np.arange(n), too_large)
 
 

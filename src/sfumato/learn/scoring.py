@@ -122,9 +122,6 @@ class Scorer:
         self, make: Callable[[NDArray[np.int64]], NDArray[np.float32]], n: int
     ) -> NDArray[np.float32]:
         """What is made of n images in float32, in parts where memory does not suffice."""
-        too_large = (
-            f"{self.name}: one image of {self.given.image_size} px does not fit into the memory of "
-            f"{self.runtime.device}; use --device cpu"
-        )
+        size, device = self.given.image_size, self.runtime.device
         with exact_float32():
-            return np.concatenate(in_parts(make, n, too_large=too_large))
+            return np.concatenate(in_parts(make, n, name=self.name, image_size=size, device=device))

@@ -186,15 +186,15 @@ def _job(sample: Sample, faces: FaceTable) -> _Job:
     return _Job(sample, faces.of(sample.image_id), faces.sha256.get(sample.image_id), frames, error)
 
 
+@dataclass(frozen=True, eq=False)
 class _Jobs(Sequence[_Job]):
     """The work in the order of the data set; a job is made when it is asked for, so that few are there."""
 
-    def __init__(self, samples: Sequence[Sample], faces: FaceTable) -> None:
-        self._samples = samples
-        self._faces = faces
+    samples: Sequence[Sample]
+    faces: FaceTable
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self.samples)
 
     @overload
     def __getitem__(self, index: int) -> _Job: ...
@@ -202,8 +202,8 @@ class _Jobs(Sequence[_Job]):
     def __getitem__(self, index: slice) -> list[_Job]: ...
     def __getitem__(self, index: int | slice) -> _Job | list[_Job]:
         if isinstance(index, slice):
-            return [_job(sample, self._faces) for sample in self._samples[index]]
-        return _job(self._samples[index], self._faces)
+            return [_job(sample, self.faces) for sample in self.samples[index]]
+        return _job(self.samples[index], self.faces)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ import os
 import sys
 from pathlib import Path
 from typing import Literal, get_args
-from uuid import uuid4
 
 from sfumato.errors import UsageError
-from sfumato.records import write_atomic
+from sfumato.records import beside, write_atomic
 
 Link = Literal["auto", "copy", "hard"]
 """How a file without faces gets into a variant.
@@ -50,7 +49,7 @@ def place(source: Path, data: bytes, target: Path, link: Link) -> str:
 
 
 def _linked(source: Path, target: Path) -> bool:
-    scratch = target.with_name(f".{uuid4().hex}.tmp")  # not the file's own name, which may be long
+    scratch = beside(target)
     _device(target.parent)
     try:
         os.link(source, scratch)
@@ -82,7 +81,7 @@ def _cloned(source: Path, target: Path) -> bool:
         return False
     import fcntl
 
-    scratch = target.with_name(f".{uuid4().hex}.tmp")  # not the file's own name, which may be long
+    scratch = beside(target)
     try:
         with source.open("rb") as old, scratch.open("wb") as new:
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
