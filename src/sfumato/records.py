@@ -124,7 +124,7 @@ def prepare_output(folder: Path, kind: str, key: str, *, overwrite: bool = False
     started = folder / STARTED
     mark = f"{kind} {key}"
     resumable = started.is_file() and started.read_text() == mark and not (folder / MANIFEST).exists()
-    _sweep(folder)  # a process killed as it wrote the mark leaves nothing else
+    _sweep(folder, deep=resumable)  # a process killed as it wrote the mark leaves nothing else
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()) and not resumable:
         if not overwrite:
             raise OutputExists(
@@ -139,8 +139,10 @@ def prepare_output(folder: Path, kind: str, key: str, *, overwrite: bool = False
     return False
 
 
-def _sweep(folder: Path) -> None:
-    for path in folder.glob("." + 32 * "[0-9a-f]" + ".tmp"):  # as `beside` names them
+def _sweep(folder: Path, *, deep: bool) -> None:
+    """Remove what a killed process had begun to write; in folders below only where all of them are ours."""
+    names = "." + 32 * "[0-9a-f]" + ".tmp"  # as `beside` makes them
+    for path in folder.rglob(names) if deep else folder.glob(names):
         path.unlink(missing_ok=True)
 
 

@@ -19,8 +19,9 @@ from sfumato.images import read_image
 from sfumato.obfuscate import METHODS, FileOptions, obfuscate, stage
 from sfumato.obfuscate.files.encode import encode, read_source
 from sfumato.obfuscate.files.place import place
+from sfumato.obfuscate.proof.verify import verify
 from sfumato.obfuscate.stage import read_failures
-from sfumato.records import read_json, read_table, write_table
+from sfumato.records import beside, read_json, read_table, write_table
 from sfumato.specs import to_spec
 from sfumato.testing.obfuscators import picture
 from tests.conftest import drawn, face_table
@@ -157,6 +158,27 @@ def test_what_changes_between_two_attempts_is_not_in_the_variant(
     assert manifest.counts["failed"] == 1
     assert "changed since it was examined" in read_failures(tmp_path / "v")[image_id]
     assert not (tmp_path / "v" / image_id).exists()
+
+
+def test_what_a_kill_left_half_written_is_swept_when_the_work_goes_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = read_dataset(photos)
+    faces, method = face_table(dataset, BOXES), METHODS.build("overlay")
+
+    def killed_within(source: Path, data: bytes, target: Path, link: str) -> str:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside(target).write_bytes(data[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "place", killed_within)
+    with pytest.raises(KeyboardInterrupt):
+        obfuscate(dataset, faces, method, tmp_path / "v", work=ONE)
+    assert list((tmp_path / "v").rglob(".*.tmp"))
+    monkeypatch.setattr(stage, "place", place)
+    obfuscate(dataset, faces, method, tmp_path / "v", work=ONE)
+    assert not list((tmp_path / "v").rglob(".*.tmp"))
+    assert verify(tmp_path / "v", photos, work=ONE).ok
 
 
 def test_what_cannot_be_read_is_a_row_and_not_in_the_variant(photos: Path, tmp_path: Path) -> None:
